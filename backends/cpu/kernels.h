@@ -1,0 +1,131 @@
+// The kernels of one instruction set as a table of functions over plain pointers.
+//
+// Kernel files and the walker of tapes both include this header, so it holds plain structs alone
+// (simd.h says why). Kernels know neither tapes nor phases nor threads: the walker splits the work.
+//
+// Quantized activations: a tile holds `tile_rows` rows. For each block of 32 columns it holds, row
+// by row, two planes of 32 signed bytes (high, low) with x = d * (128 * high + low), 15 bits; then
+// for each row d and d * sum(128 * high + low) in f32, and in i32 what undoes the bias of DotS8.
+// Two planes cost a second dot product, which hides behind memory in decode, and make the product
+// with the weights exact to 3e-5 of the greatest activation of a block: eviction can then be
+// judged against the full cache without the noise that 8 bits put into both.
+//
+// Packed weights: a panel holds 16 rows. First the quants, block by block of 32 columns: 4 columns
+// of row 0, 4 of row 1 .. of row 15 are 64 bytes; 4-bit types hold columns 0..15 in the low halves
+// and 16..31 in the high halves, as GGUF does. Then, block by block, 16 scales in f16, each
+// block's followed by 16 minimums in the case of q4_1.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace cormorant::cpu {
+
+constexpr uint32_t kPanelRows = 16;
+constexpr uint32_t kBlock = 32;        // Columns that share a scale.
+constexpr uint32_t kRunPages = 8;      // Pages of the cache that one attention run covers.
+constexpr uint32_t kRunSlots = kRunPages * 32;
+constexpr uint32_t kRunStride = kRunSlots + 16;  // Floats between two queries' scores of a run.
+constexpr uint32_t kTileRowsMax = 8;
+
+enum class PanelType : uint8_t { kQ4_0, kQ4_1, kQ8_0 };
+enum class DenseType : uint8_t { kF32, kF16, kBF16 };
+
+/// Rows [first_row, last_row) of y = x * w^T for panels [first_panel, last_panel).
+struct PanelTask {
+  PanelType type;
+  uint32_t blocks;        // Of 32 columns, in a row of x.
+  const uint8_t* panels;  // All of w.
+  uint64_t panel_bytes;
+  const uint8_t* tiles;  // All rows of x, quantized.
+  uint64_t tile_bytes;
+  float* y;
+  uint32_t columns;  // Of y: rows of w.
+  uint32_t first_panel, last_panel;
+  uint32_t first_row, last_row;  // The first at the start of a tile.
+  bool accumulate;
+};
+
+/// Columns [first_column, last_column) of y = x * w^T for rows [first_row, last_row), w as the file
+/// holds it.
+struct DenseTask {
+  DenseType type;
+  const uint8_t* w;
+  const float* x;
+  float* y;
+  uint32_t inner;    // Columns of x and w.
+  uint32_t columns;  // Of y: rows of w.
+  uint32_t first_column, last_column;
+  uint32_t first_row, last_row;
+  bool accumulate;
+};
+
+/// Where parts of a page of the cache begin, in bytes; see runtime/ops/kv_page.h.
+struct PageShape {
+  uint32_t head_dim;
+  uint32_t k, k_scale, v, v_scale, last_important;
+  bool k_is_q8, v_is_q8;
+};
+
+/// One run of pages of one head, and up to tile_rows queries that look at it.
+struct RunTask {
+  const PageShape* shape;
+  uint8_t* const* pages;
+  uint32_t slots;    // Slots of the run that hold rows visible to some query; at least 1.
+  uint32_t queries;  // 1..tile_rows
+};
+
+struct Kernels {
+  uint32_t tile_rows;
+
+  /// Bytes of a tile with this many blocks of columns.
+  uint64_t (*tile_bytes)(uint32_t blocks);
+  /// Quantizes scale * rows[0..count) into one tile; places past `count` are left alone.
+  void (*quantize_tile)(const float* const* rows, uint32_t count, uint32_t blocks, float scale,
+                        uint8_t* tile);
+  void (*multiply_panels)(const PanelTask& task);
+  void (*multiply_dense)(const DenseTask& task);
+
+  void (*rms_norm)(float* y, const float* x, const float* w, uint32_t width, float eps);
+  void (*silu_product)(float* y, const float* gate, const float* up, uint64_t count);
+  /// Turns pairs of the first `dims` elements: x[i] * cosines[i] + x[i ^ 1] * sines[i].
+  void (*rotate)(float* x, const float* cosines, const float* sines, uint32_t dims);
+
+  /// Stores one row of keys and one of values into a slot of a page; either may be null.
+  void (*write_row)(const PageShape& shape, uint8_t* page, uint32_t slot, const float* k,
+                    const float* v);
+
+  /// Bytes of tile_rows queries as `scores` wants them.
+  uint64_t (*query_bytes)(uint32_t head_dim);
+  /// Packs queries, times `scale`.
+  void (*pack_queries)(const PageShape& shape, const float* const* queries, uint32_t count,
+                       float scale, uint8_t* packed);
+  /// out[j * kRunStride + s] = query j . key s. Slots up to the next multiple of 32 are written.
+  void (*scores)(const RunTask& task, const uint8_t* packed, float* out);
+  /// Turns the first `visible` scores into exp(score - m), m the greatest of them, and those up to
+  /// the next multiple of 16 past `slots` into 0. Returns their sum; *greatest is m, or -infinity
+  /// if none is visible.
+  float (*softmax)(float* scores, uint32_t visible, uint32_t slots, float* greatest);
+  /// o[j * stride + d] = sum_s weights[j * kRunStride + s] * value[s, d]
+  void (*values)(const RunTask& task, const float* weights, float* o, uint32_t stride);
+  /// o[d] = sum_r factors[r] * parts[r * stride + d]
+  void (*merge)(const float* parts, const float* factors, uint32_t runs, uint32_t stride,
+                uint32_t head_dim, float* o);
+  /// Raises last_important to steps[j] where weights[j * kRunStride + s] >= least[j].
+  void (*stamp)(const RunTask& task, const float* weights, const float* least,
+                const uint32_t* steps);
+};
+
+namespace portable {
+extern const Kernels kKernels;
+}
+namespace avx2 {
+extern const Kernels kKernels;
+}
+namespace avx512 {
+extern const Kernels kKernels;
+}
+namespace neon {
+extern const Kernels kKernels;
+}
+
+}  // namespace cormorant::cpu

@@ -1,0 +1,241 @@
+// Attention over one run of pages: scores, softmax, values, and CORM's stamps. See kernels.h.
+//
+// The queries of a tile share every key and value that is loaded: they are the query heads of one
+// KV head (decode) and several rows of them (prefill). Keys lie transposed in a page, so lanes are
+// slots in the scores and dimensions in the values, and neither needs a sum across lanes. Weights
+// stay as they are until the row's log-sum-exp is known, and stamps are read off them: no key is
+// read twice.
+#include "backends/cpu/kernel_list.h"
+
+namespace cormorant::cpu::CORM_ISA {
+namespace {
+
+constexpr uint32_t kPageSlots = 32;
+// Vectors of slots or dimensions that all queries of a tile work on at once.
+constexpr uint32_t kVectors = kAccumulators >= 2 * kTileRows ? 2 : 1;
+
+template <int kQueries>
+void ScorePageF16(const uint16_t* k, const float* q, uint32_t head_dim, float* out) {
+  for (uint32_t s = 0; s < kPageSlots; s += 16 * kVectors) {
+    F32 acc[kQueries][kVectors];
+    for (auto& sums : acc) {
+      for (F32& sum : sums) sum = Zero();
+    }
+    for (uint32_t d = 0; d < head_dim; ++d) {
+      F32 keys[kVectors];
+      for (uint32_t v = 0; v < kVectors; ++v) keys[v] = LoadF16(k + d * kPageSlots + s + 16 * v);
+#pragma GCC unroll 8
+      for (int j = 0; j < kQueries; ++j) {
+        const F32 x = Set(q[d * kTileRows + static_cast<uint32_t>(j)]);
+        for (uint32_t v = 0; v < kVectors; ++v) acc[j][v] = Fma(keys[v], x, acc[j][v]);
+      }
+    }
+    for (int j = 0; j < kQueries; ++j) {
+      for (uint32_t v = 0; v < kVectors; ++v) Store(out + j * kRunStride + s + 16 * v, acc[j][v]);
+    }
+  }
+}
+
+/// A page of q8_0 keys is two panels of 16 rows, the packed queries are a tile of activations.
+template <int kQueries>
+void ScorePageQ8(const uint8_t* k, const uint16_t* k_scale, const uint8_t* tile, uint32_t head_dim,
+                 float* out) {
+  for (uint32_t s = 0; s < kPageSlots; s += 16) {
+    F32 acc[kQueries];
+    for (F32& sum : acc) sum = Zero();
+    for (uint32_t b = 0; b < head_dim / kBlock; ++b) {
+      I8 w[8];
+#pragma GCC unroll 8
+      for (uint32_t g = 0; g < 8; ++g) {
+        w[g] = ForDotS8(LoadBytes(k + ((b * 8 + g) * kPageSlots + s) * 4));
+      }
+      const F32 scales = LoadF16(k_scale + b * kPageSlots + s);
+      const uint8_t* block = tile + uint64_t{b} * TileBlock::kBytes;
+#pragma GCC unroll 8
+      for (int j = 0; j < kQueries; ++j) {
+        const int8_t* x = reinterpret_cast<const int8_t*>(block + j * TileBlock::kRowBytes);
+        I32 sum = DotPlanes<true>(w, x);
+        if constexpr (kS8Bias != 0) {
+          sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + TileBlock::kBiases)[j]));
+        }
+        const float d = reinterpret_cast<const float*>(block + TileBlock::kScales)[j];
+        acc[j] = Fma(ToF32(sum), Mul(scales, Set(d)), acc[j]);
+      }
+    }
+    for (int j = 0; j < kQueries; ++j) Store(out + j * kRunStride + s, acc[j]);
+  }
+}
+
+/// 16 values of one row from dimension d on; those past `lanes` are 0.
+template <bool kQ8>
+CORM_SIMD F32 LoadValues(const PageShape& shape, const uint8_t* page, uint32_t slot, uint32_t d,
+                         uint32_t lanes) {
+  if constexpr (kQ8) {
+    const int8_t* quants = reinterpret_cast<const int8_t*>(page + shape.v);
+    return LoadI8(quants + slot * shape.head_dim + d);
+  } else {
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(page + shape.v);
+    const uint16_t* from = halves + slot * shape.head_dim + d;
+    return lanes == 16 ? LoadF16(from) : LoadF16Part(from, lanes);
+  }
+}
+
+/// The scales of the 32 rows of a page for the block of 32 dimensions around d, as f32.
+CORM_SIMD void LoadValueScales(const PageShape& shape, const uint8_t* page, uint32_t d,
+                               float* scales) {
+  const uint32_t blocks = shape.head_dim / kBlock;
+  const uint16_t* from = reinterpret_cast<const uint16_t*>(page + shape.v_scale) + d / kBlock;
+  uint16_t halves[kPageSlots];
+  for (uint32_t s = 0; s < kPageSlots; ++s) halves[s] = from[s * blocks];
+  Store(scales, LoadF16(halves));
+  Store(scales + 16, LoadF16(halves + 16));
+}
+
+/// kVectors * 16 dimensions from d on, for all rows of the run.
+template <int kQueries, bool kQ8, uint32_t kWidth>
+void AddValues(const RunTask& task, const float* weights, uint32_t d, uint32_t lanes, float* o,
+               uint32_t stride) {
+  F32 acc[kQueries][kWidth];
+  for (auto& sums : acc) {
+    for (F32& sum : sums) sum = Zero();
+  }
+  for (uint32_t first = 0; first < task.slots; first += kPageSlots) {
+    const uint8_t* page = task.pages[first / kPageSlots];
+    const uint32_t left = task.slots - first;
+    float scales[kPageSlots];
+    if constexpr (kQ8) LoadValueScales(*task.shape, page, d, scales);
+    for (uint32_t s = 0; s < (left < kPageSlots ? left : kPageSlots); ++s) {
+      F32 row[kWidth];
+      for (uint32_t v = 0; v < kWidth; ++v) {
+        row[v] = LoadValues<kQ8>(*task.shape, page, s, d + 16 * v, lanes);
+        if constexpr (kQ8) row[v] = Mul(row[v], Set(scales[s]));
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < kQueries; ++j) {
+        const F32 w = Set(weights[j * kRunStride + first + s]);
+        for (uint32_t v = 0; v < kWidth; ++v) acc[j][v] = Fma(row[v], w, acc[j][v]);
+      }
+    }
+  }
+  for (int j = 0; j < kQueries; ++j) {
+    for (uint32_t v = 0; v < kWidth; ++v) {
+      float* to = o + j * stride + d + 16 * v;
+      if (lanes == 16) {
+        Store(to, acc[j][v]);
+      } else {
+        StorePart(to, acc[j][v], lanes);
+      }
+    }
+  }
+}
+
+template <int kQueries, bool kQ8>
+void ValuesOf(const RunTask& task, const float* weights, float* o, uint32_t stride) {
+  const uint32_t head_dim = task.shape->head_dim;
+  uint32_t d = 0;
+  for (; d + 16 * kVectors <= head_dim; d += 16 * kVectors) {
+    AddValues<kQueries, kQ8, kVectors>(task, weights, d, 16, o, stride);
+  }
+  for (; d < head_dim; d += 16) {
+    const uint32_t lanes = head_dim - d < 16 ? head_dim - d : 16;
+    AddValues<kQueries, kQ8, 1>(task, weights, d, lanes, o, stride);
+  }
+}
+
+}  // namespace
+
+uint64_t QueryBytes(uint32_t head_dim) {
+  const uint64_t floats = uint64_t{head_dim} * kTileRows * sizeof(float);
+  const uint64_t tile = TileBytes((head_dim + kBlock - 1) / kBlock);
+  return (floats > tile ? floats : tile) + 64;
+}
+
+void PackQueries(const PageShape& shape, const float* const* queries, uint32_t count, float scale,
+                 uint8_t* packed) {
+  if (shape.k_is_q8) return QuantizeTile(queries, count, shape.head_dim / kBlock, scale, packed);
+  float* to = reinterpret_cast<float*>(packed);
+  for (uint32_t j = 0; j < count; ++j) {
+    for (uint32_t d = 0; d < shape.head_dim; ++d) to[d * kTileRows + j] = queries[j][d] * scale;
+  }
+}
+
+void Scores(const RunTask& task, const uint8_t* packed, float* out) {
+  const PageShape& shape = *task.shape;
+  WithRows(task.queries, [&](auto queries) {
+    constexpr int kQueries = decltype(queries)::value;
+    for (uint32_t first = 0; first < task.slots; first += kPageSlots) {
+      const uint8_t* page = task.pages[first / kPageSlots];
+      if (shape.k_is_q8) {
+        ScorePageQ8<kQueries>(page + shape.k,
+                              reinterpret_cast<const uint16_t*>(page + shape.k_scale), packed,
+                              shape.head_dim, out + first);
+      } else {
+        ScorePageF16<kQueries>(reinterpret_cast<const uint16_t*>(page + shape.k),
+                               reinterpret_cast<const float*>(packed), shape.head_dim,
+                               out + first);
+      }
+    }
+  });
+}
+
+float Softmax(float* scores, uint32_t visible, uint32_t slots, float* greatest) {
+  const uint32_t end = (slots + 15) / 16 * 16;
+  const float none = -__builtin_inff();
+  for (uint32_t s = visible; s < end; ++s) scores[s] = none;
+  F32 most = Set(none);
+  for (uint32_t s = 0; s < visible; s += 16) most = Max(most, Load(scores + s));
+  *greatest = MaxLane(most);
+  // With nothing visible the maximum is replaced by a number: all weights are then exp(-inf) = 0.
+  const F32 shift = Set(visible == 0 ? 0.0f : -*greatest);
+  F32 sum = Zero();
+  for (uint32_t s = 0; s < end; s += 16) {
+    const F32 weights = Exp(Add(Load(scores + s), shift));
+    Store(scores + s, weights);
+    sum = Add(sum, weights);
+  }
+  return Sum(sum);
+}
+
+void Values(const RunTask& task, const float* weights, float* o, uint32_t stride) {
+  WithRows(task.queries, [&](auto queries) {
+    constexpr int kQueries = decltype(queries)::value;
+    if (task.shape->v_is_q8) {
+      ValuesOf<kQueries, true>(task, weights, o, stride);
+    } else {
+      ValuesOf<kQueries, false>(task, weights, o, stride);
+    }
+  });
+}
+
+void Merge(const float* parts, const float* factors, uint32_t runs, uint32_t stride,
+           uint32_t head_dim, float* o) {
+  for (uint32_t d = 0; d < head_dim; d += 16) {
+    const uint32_t lanes = head_dim - d < 16 ? head_dim - d : 16;
+    F32 sum = Zero();
+    for (uint32_t r = 0; r < runs; ++r) {
+      const float* part = parts + uint64_t{r} * stride + d;
+      sum = Fma(lanes == 16 ? Load(part) : LoadPart(part, lanes), Set(factors[r]), sum);
+    }
+    if (lanes == 16) {
+      Store(o + d, sum);
+    } else {
+      StorePart(o + d, sum, lanes);
+    }
+  }
+}
+
+void Stamp(const RunTask& task, const float* weights, const float* least, const uint32_t* steps) {
+  for (uint32_t s = 0; s < task.slots; s += 16) {
+    uint8_t* page = task.pages[s / kPageSlots];
+    uint32_t* stamps = reinterpret_cast<uint32_t*>(page + task.shape->last_important);
+    I32 newest = LoadI(stamps + s % kPageSlots);
+    for (uint32_t j = 0; j < task.queries; ++j) {
+      const I32 step = SetI(static_cast<int32_t>(steps[j]));
+      newest = MaxUnsigned(
+          newest, WhereAtLeast(Load(weights + j * kRunStride + s), Set(least[j]), step));
+    }
+    StoreI(stamps + s % kPageSlots, newest);
+  }
+}
+
+}  // namespace cormorant::cpu::CORM_ISA

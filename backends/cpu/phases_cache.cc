@@ -1,0 +1,225 @@
+// Upkeep of the cache, head by head: ages, compaction, re-basing. Rare next to decode steps, so
+// plain loops over slots; bytes of rows move as they are.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "backends/cpu/phases.h"
+#include "runtime/base/check.h"
+#include "runtime/base/half.h"
+#include "runtime/base/units.h"
+
+namespace cormorant::cpu {
+namespace {
+
+/// One head of sequence 0.
+class HeadRows {
+ public:
+  HeadRows(const Replay& replay, uint32_t head)
+      : kv_(*replay.kv),
+        layout_(kv_.geometry),
+        sequence_(replay.step.sequence(0)),
+        pages_(PageTable(kv_, sequence_.table, head)),
+        count_(replay.step.counts(0)[head]) {}
+
+  uint32_t count() const { return count_; }
+  uint8_t* page(uint32_t slot) const { return PageAt(kv_, pages_[slot / kPageRows]); }
+  uint32_t& position(uint32_t slot) const { return Word(slot, layout_.positions); }
+  uint32_t& last_important(uint32_t slot) const { return Word(slot, layout_.last_important); }
+
+  bool is_evictable(uint32_t slot) const {
+    return last_important(slot) != kPinned && position(slot) < sequence_.recent_from;
+  }
+  uint32_t age(uint32_t slot) const {
+    return sequence_.rank_by == RankBy::kPosition ? sequence_.position_clock - position(slot)
+                                                  : sequence_.clock - last_important(slot);
+  }
+
+  /// Slot `to` becomes what slot `from` is.
+  void Copy(uint32_t from, uint32_t to) const {
+    const uint32_t dim = layout_.head_dim;
+    CopyPieces(from, to, layout_.k, IsQ8(layout_.k_type) ? 4 : 2, IsQ8(layout_.k_type) ? dim / 4 : dim);
+    if (IsQ8(layout_.k_type)) CopyPieces(from, to, layout_.k_scale, 2, dim / kBlock);
+    CopyPieces(from, to, layout_.v, dim * (IsQ8(layout_.v_type) ? 1 : 2), 1);
+    if (IsQ8(layout_.v_type)) CopyPieces(from, to, layout_.v_scale, dim / kBlock * 2, 1);
+    position(to) = position(from);
+    last_important(to) = last_important(from);
+  }
+
+  void ReadKey(uint32_t slot, float* to) const {
+    const uint8_t* at = page(slot);
+    const uint32_t in = slot % kPageRows;
+    for (uint32_t d = 0; d < layout_.head_dim; ++d) {
+      const uint32_t index = layout_.KIndex(in, d);
+      if (!IsQ8(layout_.k_type)) {
+        to[d] = F16ToF32(reinterpret_cast<const uint16_t*>(at + layout_.k)[index]);
+        continue;
+      }
+      const uint16_t scale =
+          reinterpret_cast<const uint16_t*>(at + layout_.k_scale)[layout_.KScaleIndex(in, d)];
+      to[d] = F16ToF32(scale) *
+              static_cast<float>(reinterpret_cast<const int8_t*>(at + layout_.k)[index]);
+    }
+  }
+
+ private:
+  static bool IsQ8(DType type) { return type == DType::kQ8_0; }
+  uint32_t& Word(uint32_t slot, uint32_t part) const {
+    return reinterpret_cast<uint32_t*>(page(slot) + part)[slot % kPageRows];
+  }
+  /// A part of a page whose rows are `bytes` wide, `count` times, all rows in between.
+  void CopyPieces(uint32_t from, uint32_t to, uint32_t part, uint32_t bytes, uint32_t count) const {
+    const uint8_t* source = page(from) + part + from % kPageRows * bytes;
+    uint8_t* target = page(to) + part + to % kPageRows * bytes;
+    for (uint32_t i = 0; i < count; ++i) {
+      std::memcpy(target + uint64_t{i} * kPageRows * bytes,
+                  source + uint64_t{i} * kPageRows * bytes, bytes);
+    }
+  }
+
+  const KvBinding& kv_;
+  const KvPageLayout layout_;
+  const StepSequence& sequence_;
+  const uint32_t* pages_;
+  const uint32_t count_;
+};
+
+/// Items are heads.
+class HeadPhase : public Phase {
+ public:
+  uint32_t Items(const Replay& replay) const override { return replay.kv->geometry.heads(); }
+};
+
+class KvAges final : public HeadPhase {
+ public:
+  explicit KvAges(const KvAgesOp& op) : op_(op) {}
+  void Run(const Replay& replay, uint32_t head, uint32_t) const override {
+    const HeadRows rows(replay, head);
+    const uint32_t natural_age = replay.step.sequence(0).natural_age;
+    uint32_t* ages = replay.At<uint32_t>(op_.ages) + uint64_t{head} * (kAgeBins + 1);
+    std::fill_n(ages, kAgeBins + 1, 0u);
+    for (uint32_t s = 0; s < rows.count(); ++s) {
+      if (!rows.is_evictable(s)) continue;
+      const uint32_t age = rows.age(s);
+      ++ages[AgeBin(age)];
+      if (age >= natural_age) ++ages[kAgeBins];
+    }
+  }
+
+ private:
+  const KvAgesOp op_;
+};
+
+/// Scratch of one thread: slots in some order, and what they are ordered by.
+struct HeadScratch {
+  HeadScratch(const Replay& replay, uint64_t scratch, uint32_t thread) {
+    const KvGeometry& geometry = replay.kv->geometry;
+    uint8_t* at = replay.Scratch<uint8_t>(scratch) + thread * HeadScratchBytes(geometry);
+    order = reinterpret_cast<uint64_t*>(at);
+    key = reinterpret_cast<float*>(order + uint64_t{geometry.pages_per_head} * kPageRows);
+  }
+  uint64_t* order;
+  float* key;  // [E]
+};
+
+class KvCompact final : public HeadPhase {
+ public:
+  explicit KvCompact(uint64_t scratch) : scratch_(scratch) {}
+  void Run(const Replay& replay, uint32_t head, uint32_t thread) const override {
+    const HeadRows rows(replay, head);
+    const uint32_t evict = replay.step.evict()[head];
+    if (evict == 0) return;
+    // The greatest age first, then the lowest position, which is looked up on a tie alone.
+    uint64_t* order = HeadScratch(replay, scratch_, thread).order;
+    uint32_t evictable = 0;
+    for (uint32_t s = 0; s < rows.count(); ++s) {
+      if (rows.is_evictable(s)) order[evictable++] = uint64_t{rows.age(s)} << 32 | s;
+    }
+    CORM_CHECK(evict <= evictable);
+    std::nth_element(order, order + evict - 1, order + evictable, [&](uint64_t a, uint64_t b) {
+      if (a >> 32 != b >> 32) return a >> 32 > b >> 32;
+      return rows.position(static_cast<uint32_t>(a)) < rows.position(static_cast<uint32_t>(b));
+    });
+    for (uint32_t i = 0; i < evict; ++i) order[i] &= 0xffffffffu;
+    std::sort(order, order + evict);
+    Fill(rows, order, evict);
+  }
+
+ private:
+  /// Moves the rows at or past the new count that stay, in their order, into the holes below it.
+  static void Fill(const HeadRows& rows, const uint64_t* leaving, uint32_t evict) {
+    const uint32_t kept = rows.count() - evict;
+    const uint64_t* const end = leaving + evict;
+    const uint64_t* gone = std::lower_bound(leaving, end, uint64_t{kept});
+    const uint64_t* hole = leaving;
+    for (uint32_t s = kept; s < rows.count(); ++s) {
+      if (gone != end && *gone == s) {
+        ++gone;
+      } else {
+        rows.Copy(s, static_cast<uint32_t>(*hole++));
+      }
+    }
+  }
+
+  const uint64_t scratch_;
+};
+
+class KvRebase final : public HeadPhase {
+ public:
+  KvRebase(const KvRebaseOp& op, uint64_t scratch, const KvGeometry& geometry,
+           const Kernels& kernels)
+      : op_(op), scratch_(scratch), shape_(ShapeOf(geometry)), kernels_(kernels) {}
+  void Run(const Replay& replay, uint32_t head, uint32_t thread) const override {
+    const HeadRows rows(replay, head);
+    const HeadScratch scratch(replay, scratch_, thread);
+    for (uint32_t s = 0; s < rows.count(); ++s) {
+      scratch.order[s] = uint64_t{rows.position(s)} << 32 | s;
+    }
+    std::sort(scratch.order, scratch.order + rows.count());
+    const uint32_t first = replay.step.sequence(0).next_position - rows.count();
+    for (uint32_t j = 0; j < rows.count(); ++j) {
+      const uint32_t slot = static_cast<uint32_t>(scratch.order[j]);
+      const int64_t positions = int64_t{first} + j - rows.position(slot);
+      if (positions == 0) continue;
+      rows.position(slot) = first + j;
+      rows.ReadKey(slot, scratch.key);
+      Turn(replay, static_cast<double>(positions), scratch.key);
+      kernels_.write_row(shape_, rows.page(slot), slot % kPageRows, scratch.key, nullptr);
+    }
+  }
+
+ private:
+  void Turn(const Replay& replay, double positions, float* key) const {
+    for (uint32_t pair = 0; pair < op_.rope.dims / 2; ++pair) {
+      const double angle = positions * Frequency(op_.rope, replay, pair);
+      const double a = key[2 * pair], b = key[2 * pair + 1];
+      key[2 * pair] = static_cast<float>(a * std::cos(angle) - b * std::sin(angle));
+      key[2 * pair + 1] = static_cast<float>(a * std::sin(angle) + b * std::cos(angle));
+    }
+  }
+
+  const KvRebaseOp op_;
+  const uint64_t scratch_;
+  const PageShape shape_;
+  const Kernels& kernels_;
+};
+
+}  // namespace
+
+uint64_t HeadScratchBytes(const KvGeometry& geometry) {
+  return RoundUp(uint64_t{geometry.pages_per_head} * kPageRows * sizeof(uint64_t) +
+                     uint64_t{geometry.head_dim} * sizeof(float),
+                 64);
+}
+
+std::unique_ptr<Phase> MakeKvAges(const KvAgesOp& op) { return std::make_unique<KvAges>(op); }
+std::unique_ptr<Phase> MakeKvCompact(uint64_t scratch) {
+  return std::make_unique<KvCompact>(scratch);
+}
+std::unique_ptr<Phase> MakeKvRebase(const KvRebaseOp& op, uint64_t scratch,
+                                    const KvGeometry& geometry, const Kernels& kernels) {
+  return std::make_unique<KvRebase>(op, scratch, geometry, kernels);
+}
+
+}  // namespace cormorant::cpu

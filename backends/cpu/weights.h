@@ -1,0 +1,44 @@
+// A model's weights as the CPU's kernels want them.
+//
+// Block types that matmuls use are packed into panels of 16 rows (kernels.h) in one piece of memory;
+// everything else is read where the model file has it.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "backends/cpu/kernels.h"
+#include "platform/memory.h"
+#include "runtime/ops/tape.h"
+
+namespace cormorant::cpu {
+
+/// Whether a weight of this type is packed for a matmul.
+bool IsPacked(DType dtype);
+PanelType PanelTypeOf(DType dtype);
+/// Bytes of the panel that holds 16 rows of `columns`.
+uint64_t PanelBytes(DType dtype, uint32_t columns);
+inline uint32_t PanelCount(uint32_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
+
+class CpuWeights final : public Weights {
+ public:
+  /// Bytes that Load will take.
+  static uint64_t Bytes(std::span<const HostTensor> tensors, const Tape& tape);
+  static absl::StatusOr<std::unique_ptr<CpuWeights>> Load(std::span<const HostTensor> tensors,
+                                                          const Tape& tape,
+                                                          void (*progress)(void*, float),
+                                                          void* user);
+
+  const HostTensor& tensor(uint64_t index) const { return tensors_[index]; }
+  /// The panels of a weight that a matmul of the tape uses; null for others.
+  const uint8_t* panels(uint64_t index) const { return panels_[index]; }
+
+ private:
+  std::vector<HostTensor> tensors_;
+  std::vector<const uint8_t*> panels_;
+  AlignedMemory memory_;
+};
+
+}  // namespace cormorant::cpu

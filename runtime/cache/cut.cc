@@ -1,0 +1,126 @@
+// The session-wide cut. See cut.h.
+#include "runtime/cache/cut.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/base/check.h"
+#include "runtime/base/units.h"
+#include "runtime/ops/kv_page.h"
+#include "runtime/ops/ops.h"
+
+namespace cormorant {
+namespace {
+
+/// Histograms turned around: how many rows a head keeps when everything from a bin on leaves.
+class Heads {
+ public:
+  explicit Heads(const CutProblem& problem) : problem_(problem) {
+    const size_t heads = problem.counts.size();
+    kept_.resize(heads * (kAgeBins + 1));
+    for (size_t h = 0; h < heads; ++h) {
+      const uint32_t* ages = &problem.ages[h * (kAgeBins + 1)];
+      uint32_t* kept = &kept_[h * (kAgeBins + 1)];
+      kept[kAgeBins] = problem.counts[h];
+      for (uint32_t b = kAgeBins; b-- > 0;) {
+        CORM_CHECK(ages[b] <= kept[b + 1]);
+        kept[b] = kept[b + 1] - ages[b];
+      }
+    }
+  }
+
+  size_t size() const { return problem_.counts.size(); }
+  uint32_t natural(size_t h) const { return problem_.ages[h * (kAgeBins + 1) + kAgeBins]; }
+  /// Most rows the head may keep whatever the others do.
+  uint32_t ceiling(size_t h) const {
+    uint32_t most = problem_.counts[h];
+    if (problem_.natural) most -= natural(h);
+    const uint32_t limit = problem_.row_limit > problem_.room ? problem_.row_limit - problem_.room : 0;
+    return std::max(std::min(most, limit), kept(h, 0));
+  }
+  /// Rows kept when bins `bin` and up leave, the head's floor and ceiling respected.
+  uint32_t Keep(size_t h, uint32_t bin) const {
+    const uint32_t floor = std::min(problem_.counts[h], problem_.floor);
+    return std::min(std::max(kept(h, bin), floor), ceiling(h));
+  }
+  uint64_t Pages(uint32_t keep) const {
+    return CeilDiv(uint64_t{keep} + problem_.room, kPageRows);
+  }
+  uint64_t PagesAt(uint32_t bin) const {
+    uint64_t pages = 0;
+    for (size_t h = 0; h < size(); ++h) pages += Pages(Keep(h, bin));
+    return pages;
+  }
+
+ private:
+  uint32_t kept(size_t h, uint32_t bin) const { return kept_[h * (kAgeBins + 1) + bin]; }
+
+  const CutProblem& problem_;
+  std::vector<uint32_t> kept_;  // [heads][kAgeBins + 1]
+};
+
+/// Gives the pages left over by the cut to the heads with most rows in the bin just cut, and tops
+/// every head up to whole pages.
+void SpendSpare(const Heads& heads, const CutProblem& problem, uint32_t bin, uint64_t spare,
+                std::vector<uint32_t>* keep) {
+  const auto top_up = [&](size_t h) {
+    const uint32_t whole =
+        static_cast<uint32_t>(heads.Pages((*keep)[h]) * kPageRows) - problem.room;
+    (*keep)[h] = std::max((*keep)[h], std::min(whole, heads.ceiling(h)));
+  };
+  for (size_t h = 0; h < heads.size(); ++h) top_up(h);
+  const uint32_t next = std::min(bin + 1, kAgeBins);
+  std::vector<size_t> order(heads.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto wanting = [&](size_t h) {
+    const uint32_t want = heads.Keep(h, next);
+    return want > (*keep)[h] ? want - (*keep)[h] : 0;
+  };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return wanting(a) > wanting(b); });
+  for (size_t h : order) {
+    if (spare == 0) break;
+    if (wanting(h) == 0) continue;
+    (*keep)[h] += 1;  // Opens one more page, which is then filled.
+    top_up(h);
+    --spare;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
+  const Heads heads(problem);
+  // Largest bin from which on everything may leave so that the rest fits.
+  uint32_t bin = kAgeBins;
+  if (heads.PagesAt(kAgeBins) > problem.page_limit) {
+    uint32_t fits = 0, too_many = kAgeBins;
+    if (heads.PagesAt(0) > problem.page_limit) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "rows that may not leave (pinned, newest, floor) and ", problem.room,
+          " new ones need ", heads.PagesAt(0), " pages; the cap allows ", problem.page_limit,
+          ": raise the cap, pin less or lower --corm-recent"));
+    }
+    while (too_many - fits > 1) {
+      const uint32_t middle = (fits + too_many) / 2;
+      (heads.PagesAt(middle) <= problem.page_limit ? fits : too_many) = middle;
+    }
+    bin = fits;
+  }
+  std::vector<uint32_t> keep(heads.size());
+  for (size_t h = 0; h < heads.size(); ++h) keep[h] = heads.Keep(h, bin);
+  if (bin < kAgeBins) {
+    SpendSpare(heads, problem, bin, problem.page_limit - heads.PagesAt(bin), &keep);
+  }
+  Cut cut;
+  cut.evict.resize(heads.size());
+  for (size_t h = 0; h < heads.size(); ++h) {
+    cut.evict[h] = problem.counts[h] - keep[h];
+    cut.total += cut.evict[h];
+    cut.natural += std::min(cut.evict[h], heads.natural(h));
+  }
+  return cut;
+}
+
+}  // namespace cormorant

@@ -1,0 +1,110 @@
+// Pages of one session. See sequence.h.
+#include "runtime/cache/sequence.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "runtime/base/check.h"
+#include "runtime/base/status.h"
+#include "runtime/ops/kv_page.h"
+
+namespace cormorant {
+namespace {
+
+uint32_t PagesFor(uint32_t rows) {
+  return static_cast<uint32_t>(CeilDiv(rows, kPageRows));
+}
+
+}  // namespace
+
+KvSequence::KvSequence(uint32_t heads, uint32_t pages_per_head, PagePool* pool, TableWriter* writer)
+    : pages_per_head_(pages_per_head),
+      pool_(pool),
+      writer_(writer),
+      counts_(heads, 0),
+      pages_(heads) {
+  for (std::vector<PageId>& pages : pages_) pages.reserve(pages_per_head);
+}
+
+KvSequence::~KvSequence() {
+  Clear();
+}
+
+uint64_t KvSequence::row_total() const {
+  return std::accumulate(counts_.begin(), counts_.end(), uint64_t{0});
+}
+
+uint32_t KvSequence::row_max() const {
+  return *std::max_element(counts_.begin(), counts_.end());
+}
+
+uint32_t KvSequence::PagesMissing(uint32_t rows) const {
+  uint32_t missing = 0;
+  for (size_t h = 0; h < counts_.size(); ++h) {
+    const uint32_t need = PagesFor(counts_[h] + rows);
+    const uint32_t have = static_cast<uint32_t>(pages_[h].size());
+    if (need > have) missing += need - have;
+  }
+  return missing;
+}
+
+absl::Status KvSequence::Prepare(uint32_t rows) {
+  for (uint32_t h = 0; h < heads(); ++h) {
+    std::vector<PageId>& pages = pages_[h];
+    const uint32_t need = PagesFor(counts_[h] + rows);
+    const uint32_t have = static_cast<uint32_t>(pages.size());
+    if (need <= have) continue;
+    CORM_CHECK(need <= pages_per_head_);
+    absl::Status status;
+    while (pages.size() < need && status.ok()) {
+      absl::StatusOr<PageId> page = pool_->Take();
+      status = page.status();
+      if (status.ok()) {
+        pages.push_back(*page);
+        ++page_total_;
+      }
+    }
+    if (status.ok()) {
+      status = writer_->WriteTable(h, have, std::span<const PageId>(pages).subspan(have));
+    }
+    if (!status.ok()) {
+      for (uint32_t g = 0; g <= h; ++g) ShrinkTo(g, PagesFor(counts_[g]));
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void KvSequence::Appended(uint32_t rows) {
+  for (size_t h = 0; h < counts_.size(); ++h) {
+    counts_[h] += rows;
+    CORM_CHECK(PagesFor(counts_[h]) <= pages_[h].size());
+  }
+}
+
+void KvSequence::Dropped(std::span<const uint32_t> dropped) {
+  CORM_CHECK(dropped.size() == counts_.size());
+  for (uint32_t h = 0; h < heads(); ++h) {
+    CORM_CHECK(dropped[h] <= counts_[h]);
+    counts_[h] -= dropped[h];
+    ShrinkTo(h, PagesFor(counts_[h]));
+  }
+}
+
+void KvSequence::Clear() {
+  for (uint32_t h = 0; h < heads(); ++h) {
+    counts_[h] = 0;
+    ShrinkTo(h, 0);
+  }
+}
+
+void KvSequence::ShrinkTo(uint32_t head, uint32_t pages) {
+  std::vector<PageId>& owned = pages_[head];
+  while (owned.size() > pages) {
+    pool_->Give(owned.back());
+    owned.pop_back();
+    --page_total_;
+  }
+}
+
+}  // namespace cormorant

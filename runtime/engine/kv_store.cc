@@ -1,0 +1,128 @@
+// Slabs, tables and maintenance plans. See kv_store.h.
+#include "runtime/engine/kv_store.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/base/check.h"
+#include "runtime/base/status.h"
+
+namespace cormorant {
+
+KvStore::KvStore(const EnginePlan& plan, Backend* backend, MemoryLedger* ledger)
+    : backend_(backend),
+      ledger_(ledger),
+      page_bytes_(plan.page_bytes),
+      pool_(plan.page_limit, plan.pages_per_slab, this),
+      slabs_(CeilDiv(plan.page_limit, plan.pages_per_slab)),
+      step_({1, 1, 1, plan.geometry.heads()}) {
+  binding_.geometry = plan.geometry;
+  binding_.pages_per_slab = plan.pages_per_slab;
+  binding_.slabs.resize(slabs_.size(), nullptr);
+  table_bytes_ = uint64_t{plan.geometry.heads()} * plan.geometry.pages_per_head * 4;
+  step_.header().sequences = 1;
+}
+
+absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(const EnginePlan& plan,
+                                                         uint32_t max_sessions,
+                                                         const RopeSpec& rope, Backend* backend,
+                                                         const Weights* weights,
+                                                         MemoryLedger* ledger) {
+  std::unique_ptr<KvStore> store(new KvStore(plan, backend, ledger));
+  const uint64_t tables_bytes = max_sessions * store->table_bytes_;
+  CORM_RETURN_IF_ERROR(ledger->Reserve(MemoryCategory::kKvMetadata, tables_bytes));
+  CORM_ASSIGN_OR_RETURN(store->tables_, backend->Allocate(tables_bytes));
+  store->binding_.tables = store->tables_.get();
+  store->table_is_used_.resize(max_sessions, false);
+
+  const Tape ages = AgesTape(plan.geometry);
+  CORM_ASSIGN_OR_RETURN(store->out_, backend->Allocate(ages.out_bytes));
+  store->ages_.resize(uint64_t{plan.geometry.heads()} * (kAgeBins + 1));
+  Bindings bindings;
+  bindings.weights = weights;
+  bindings.out = store->out_.get();
+  bindings.kv = &store->binding_;
+  CORM_ASSIGN_OR_RETURN(store->ages_plan_, backend->Compile(ages, bindings));
+  CORM_ASSIGN_OR_RETURN(store->compact_plan_, backend->Compile(CompactTape(), bindings));
+  CORM_ASSIGN_OR_RETURN(store->rebase_plan_, backend->Compile(RebaseTape(rope), bindings));
+  return store;
+}
+
+KvStore::~KvStore() {
+  pool_.Trim();
+  if (tables_ != nullptr) {
+    ledger_->Release(MemoryCategory::kKvMetadata, table_is_used_.size() * table_bytes_);
+  }
+}
+
+absl::StatusOr<uint32_t> KvStore::TakeTable() {
+  const auto it = std::find(table_is_used_.begin(), table_is_used_.end(), false);
+  if (it == table_is_used_.end()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("all ", table_is_used_.size(),
+                     " sessions of the engine are in use; destroy one or raise max_sessions"));
+  }
+  *it = true;
+  return static_cast<uint32_t>(it - table_is_used_.begin());
+}
+
+void KvStore::GiveTable(uint32_t table) {
+  CORM_CHECK(table < table_is_used_.size() && table_is_used_[table]);
+  table_is_used_[table] = false;
+}
+
+absl::Status KvStore::WriteTable(uint32_t table, uint32_t head, uint32_t first,
+                                 std::span<const PageId> pages) {
+  static_assert(sizeof(PageId) == sizeof(uint32_t));
+  const uint64_t entry =
+      uint64_t{head} * binding_.geometry.pages_per_head + first;
+  return backend_->Upload(*tables_, table * table_bytes_ + entry * sizeof(uint32_t),
+                          std::as_bytes(pages));
+}
+
+absl::Status KvStore::AddSlab(uint32_t slab, uint32_t pages) {
+  const uint64_t bytes = uint64_t{pages} * page_bytes_;
+  CORM_RETURN_IF_ERROR(ledger_->Reserve(MemoryCategory::kKvPages, bytes));
+  absl::StatusOr<std::unique_ptr<Buffer>> buffer = backend_->Allocate(bytes);
+  if (!buffer.ok()) {
+    ledger_->Release(MemoryCategory::kKvPages, bytes);
+    return buffer.status();
+  }
+  slabs_[slab] = *std::move(buffer);
+  binding_.slabs[slab] = slabs_[slab].get();
+  return absl::OkStatus();
+}
+
+void KvStore::RemoveSlab(uint32_t slab, uint32_t pages) {
+  binding_.slabs[slab] = nullptr;
+  slabs_[slab].reset();
+  ledger_->Release(MemoryCategory::kKvPages, uint64_t{pages} * page_bytes_);
+}
+
+absl::Status KvStore::Run(Plan& plan, const StepSequence& sequence,
+                          std::span<const uint32_t> counts) {
+  step_.sequences()[0] = sequence;
+  std::copy(counts.begin(), counts.end(), step_.counts(0).begin());
+  CORM_ASSIGN_OR_RETURN(const Tick tick, backend_->Submit(plan, step_.bytes()));
+  return backend_->Wait(tick);
+}
+
+absl::StatusOr<std::span<const uint32_t>> KvStore::Ages(const StepSequence& sequence,
+                                                        std::span<const uint32_t> counts) {
+  CORM_RETURN_IF_ERROR(Run(*ages_plan_, sequence, counts));
+  CORM_RETURN_IF_ERROR(
+      backend_->Download(std::as_writable_bytes(std::span<uint32_t>(ages_)), *out_, 0));
+  return std::span<const uint32_t>(ages_);
+}
+
+absl::Status KvStore::Compact(const StepSequence& sequence, std::span<const uint32_t> counts,
+                              std::span<const uint32_t> evict) {
+  std::copy(evict.begin(), evict.end(), step_.evict().begin());
+  return Run(*compact_plan_, sequence, counts);
+}
+
+absl::Status KvStore::Rebase(const StepSequence& sequence, std::span<const uint32_t> counts) {
+  return Run(*rebase_plan_, sequence, counts);
+}
+
+}  // namespace cormorant

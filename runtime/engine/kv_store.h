@@ -1,0 +1,70 @@
+// The device side of the KV store: slabs, page tables and the plans that keep it in order.
+//
+// Everything is charged to the ledger before it is allocated. Which rows leave is decided elsewhere
+// (cut.h); this class asks the device for ages and carries the decision out.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "runtime/cache/ledger.h"
+#include "runtime/cache/pool.h"
+#include "runtime/cache/sequence.h"
+#include "runtime/engine/planner.h"
+#include "runtime/ops/step.h"
+
+namespace cormorant {
+
+class KvStore : private SlabHost {
+ public:
+  static absl::StatusOr<std::unique_ptr<KvStore>> Create(const EnginePlan& plan,
+                                                         uint32_t max_sessions,
+                                                         const RopeSpec& rope, Backend* backend,
+                                                         const Weights* weights,
+                                                         MemoryLedger* ledger);
+  ~KvStore() override;
+
+  const KvBinding& binding() const { return binding_; }
+  PagePool& pool() { return pool_; }
+  uint32_t page_bytes() const { return page_bytes_; }
+  uint64_t table_bytes() const { return table_bytes_; }
+
+  /// A free set of page tables, RESOURCE_EXHAUSTED when max_sessions are in use.
+  absl::StatusOr<uint32_t> TakeTable();
+  void GiveTable(uint32_t table);
+  absl::Status WriteTable(uint32_t table, uint32_t head, uint32_t first,
+                          std::span<const PageId> pages);
+
+  /// Age histograms of the sequence, [heads, kAgeBins + 1]; valid until the next call.
+  absl::StatusOr<std::span<const uint32_t>> Ages(const StepSequence& sequence,
+                                                 std::span<const uint32_t> counts);
+  /// Drops evict[h] rows of each head on the device.
+  absl::Status Compact(const StepSequence& sequence, std::span<const uint32_t> counts,
+                       std::span<const uint32_t> evict);
+  absl::Status Rebase(const StepSequence& sequence, std::span<const uint32_t> counts);
+
+ private:
+  KvStore(const EnginePlan& plan, Backend* backend, MemoryLedger* ledger);
+  absl::Status AddSlab(uint32_t slab, uint32_t pages) override;
+  void RemoveSlab(uint32_t slab, uint32_t pages) override;
+  absl::Status Run(Plan& plan, const StepSequence& sequence, std::span<const uint32_t> counts);
+
+  Backend* const backend_;
+  MemoryLedger* const ledger_;
+  const uint32_t page_bytes_;
+  uint64_t table_bytes_ = 0;  // Of one session.
+  KvBinding binding_;
+  PagePool pool_;
+  std::vector<std::unique_ptr<Buffer>> slabs_;
+  std::unique_ptr<Buffer> tables_;
+  std::unique_ptr<Buffer> out_;  // Age histograms.
+  std::vector<bool> table_is_used_;
+  StepBuffer step_;
+  std::vector<uint32_t> ages_;
+  std::unique_ptr<Plan> ages_plan_, compact_plan_, rebase_plan_;
+};
+
+}  // namespace cormorant

@@ -1,0 +1,70 @@
+// The memory plan of an engine, made in full before anything is allocated.
+//
+// Weights, scratch of the largest step, step buffer, logits and page tables come first; the KV pool
+// gets what the caps leave. When that cannot hold the smallest workable pool the plan fails with the
+// smallest cap that works. Pure: it asks the backend sizes and allocates nothing.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "runtime/engine/model_file.h"
+#include "runtime/ops/kv_page.h"
+
+namespace cormorant {
+
+struct EngineOptions {
+  std::string model_path;
+  std::string backend = "auto";
+  uint32_t device = 0;
+  uint32_t threads = 0;
+  uint64_t memory_cap_bytes = 0;  // 0: none.
+  uint64_t kv_cap_bytes = 0;      // 0: none.
+  std::string kv_type = "f16";
+  uint32_t context = 0;        // 0: the model's own.
+  uint32_t max_sessions = 1;
+  uint32_t prefill_chunk = 0;  // 0: chosen.
+  bool all_logits = false;
+
+  bool capped() const { return memory_cap_bytes != 0 || kv_cap_bytes != 0; }
+};
+
+struct EnginePlan {
+  KvGeometry geometry;
+  uint32_t context = 0;
+  uint32_t prefill_chunk = 0;
+  uint32_t page_bytes = 0;
+  uint32_t page_limit = 0;     // Pages the pool may hold.
+  uint32_t pages_per_slab = 0;
+  uint32_t rows_per_head = 0;  // Mean rows a head can hold with one session.
+  std::vector<uint32_t> row_buckets;  // Ascending; the last is the larger of chunk and sessions.
+  // Bytes by purpose:
+  uint64_t weights = 0;
+  uint64_t activations = 0;
+  uint64_t staging = 0;
+  uint64_t kv_metadata = 0;
+  uint64_t kv_pages = 0;  // Upper bound.
+
+  uint64_t fixed() const { return weights + activations + staging; }
+  uint64_t total() const { return fixed() + kv_metadata + kv_pages; }
+  uint32_t out_rows(uint32_t rows, bool all_logits, uint32_t sessions) const {
+    return all_logits ? rows : std::min(rows, sessions);
+  }
+};
+
+/// Tapes of KV maintenance; their out region holds the age histograms.
+Tape AgesTape(const KvGeometry& geometry);
+Tape CompactTape();
+Tape RebaseTape(const RopeSpec& rope);
+
+/// Parses "f16", "q8_0" or "K:V".
+absl::Status ParseKvType(const std::string& text, DType* k, DType* v);
+
+/// INVALID_ARGUMENT for options that can never work, RESOURCE_EXHAUSTED when the caps cannot hold
+/// the model.
+absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
+                                      const Backend& backend);
+
+}  // namespace cormorant

@@ -1,0 +1,197 @@
+// Reading and generating. See session.h.
+#include "runtime/engine/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "platform/clock.h"
+#include "runtime/base/status.h"
+#include "runtime/text/detokenizer.h"
+
+namespace cormorant {
+namespace {
+
+constexpr uint32_t kNaturalInterval = 64;
+constexpr uint32_t kForcedInterval = 32;
+constexpr uint32_t kFloor = 64;
+
+absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
+                                                    const SessionOptions& options) {
+  const EnginePlan& plan = engine.plan();
+  const bool capped = engine.options().capped();
+  const std::string name = !options.policy.empty() ? options.policy : capped ? "corm" : "none";
+  CORM_ASSIGN_OR_RETURN(const PolicyDef* policy, FindPolicy(name));
+  if (!(options.importance_scale > 0.0f && options.importance_scale <= 1e6f)) {
+    return absl::InvalidArgumentError(absl::StrCat("importance scale is ", options.importance_scale,
+                                                   "; expected above 0, at most 1e6"));
+  }
+  PolicyOptions asked;
+  asked.window = options.window;
+  asked.recent = options.recent;
+  asked.basis = options.basis;
+  asked.sinks = options.sinks;
+  asked.importance_scale = options.importance_scale;
+  asked.capped = capped;
+  const uint32_t rows_per_head = plan.rows_per_head / engine.options().max_sessions;
+  asked.rows_per_head = capped ? rows_per_head : kNever;
+  SessionCache::Settings settings;
+  settings.rules = policy->rules(asked);
+  settings.context = plan.context;
+  const uint32_t interval = capped ? kForcedInterval : kNaturalInterval;
+  settings.interval = std::min(options.interval != 0 ? options.interval : interval,
+                               plan.context / 4);
+  settings.floor = std::min(kFloor, rows_per_head / 8);
+  return settings;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<Engine> engine,
+                                                         const SessionOptions& options) {
+  CORM_ASSIGN_OR_RETURN(const SessionCache::Settings settings, MakeSettings(*engine, options));
+  std::unique_ptr<Session> session(new Session(std::move(engine), options));
+  CORM_ASSIGN_OR_RETURN(session->cache_, session->engine_->CreateCache(settings));
+  return session;
+}
+
+Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options)
+    : engine_(std::move(engine)), options_(options) {}
+
+Session::~Session() {
+  if (cache_ != nullptr) engine_->DestroyCache(std::move(cache_));
+}
+
+absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
+  const uint32_t vocab = engine_->model().config().vocab;
+  const auto bad = std::find_if(ids.begin(), ids.end(), [&](uint32_t id) { return id >= vocab; });
+  if (bad == ids.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("token id ", *bad, " at place ", bad - ids.begin(), "; the vocabulary has ",
+                   vocab, " tokens"));
+}
+
+absl::Status Session::ReadPending(WantLogits want) {
+  if (pending_.empty()) return absl::OkStatus();
+  Request request;
+  request.cache = cache_.get();
+  request.ids = pending_;
+  request.want = want;
+  request.logits = std::move(logits_);
+  const absl::Status status = engine_->Run(request, [&] { return !cancelled_.load(); });
+  logits_.clear();
+  if (request.logits_rows > 0 && request.done == pending_.size()) {
+    logits_ = std::move(request.logits);
+  }
+  pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(request.done));
+  // Cancelled after its last step: the tokens are read, and the next call sees the flag no more.
+  return pending_.empty() && absl::IsCancelled(status) ? absl::OkStatus() : status;
+}
+
+absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress progress) {
+  CORM_RETURN_IF_ERROR(CheckIds(ids));
+  if (ids.empty()) return absl::OkStatus();
+  CORM_RETURN_IF_ERROR(cache_->CanRead(pending_.size() + ids.size()));
+  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
+  Request request;
+  request.cache = cache_.get();
+  request.ids = ids;
+  request.pin = pin;
+  const absl::Status status = engine_->Run(request, [&] {
+    return progress(request.done, ids.size()) && !cancelled_.load();
+  });
+  tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
+  logits_.clear();
+  if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
+  return status;
+}
+
+absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
+  CORM_RETURN_IF_ERROR(CheckIds(ids));
+  CORM_RETURN_IF_ERROR(cache_->CanRead(pending_.size() + ids.size()));
+  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
+  logits_.clear();
+  const bool all = engine_->options().all_logits;
+  const uint32_t vocab = engine_->model().config().vocab;
+  const size_t piece = all ? ids.size() : 1;
+  for (size_t at = 0; at < ids.size(); at += piece) {
+    Request request;
+    request.cache = cache_.get();
+    request.ids = ids.subspan(at, std::min(piece, ids.size() - at));
+    request.want = all ? WantLogits::kAll : WantLogits::kLast;
+    const absl::Status status = engine_->Run(request, [&] {
+      const size_t first = at + request.done - request.logits_rows;
+      for (uint32_t i = 0; i < request.logits_rows; ++i) {
+        const std::span<const float> row(&request.logits[uint64_t{i} * vocab], vocab);
+        if (!on_logits(first + i, row)) return false;
+      }
+      return !cancelled_.load();
+    });
+    tokens_.insert(tokens_.end(), request.ids.begin(),
+                   request.ids.begin() + static_cast<ptrdiff_t>(request.done));
+    CORM_RETURN_IF_ERROR(status);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
+                               GenerateResult* result) {
+  *result = GenerateResult{};
+  CORM_RETURN_IF_ERROR(options.sampler.Validate());
+  const double start = Now();
+  const auto stop = [&](StopReason reason, absl::Status status) {
+    result->stop_reason = reason;
+    result->decode_seconds = Now() - start;
+    return status;
+  };
+  const auto failed = [&](const absl::Status& status) {
+    return stop(absl::IsCancelled(status) ? StopReason::kCancelled : StopReason::kCap, status);
+  };
+  if (absl::Status status = ReadPending(WantLogits::kLast); !status.ok()) return failed(status);
+  if (logits_.empty()) {
+    return stop(StopReason::kCancelled,
+                absl::FailedPreconditionError(
+                    "there is nothing to go on from; append tokens or a message first"));
+  }
+  Sampler sampler(options.sampler);
+  const Tokenizer& tokenizer = *engine_->tokenizer();
+  Detokenizer detokenizer(tokenizer);
+  std::string text;
+  for (;;) {
+    if (options.max_tokens != 0 && result->generated_tokens == options.max_tokens) {
+      text.clear();
+      detokenizer.Flush(&text);
+      if (!text.empty()) on_token(tokens_.back(), text);
+      return stop(StopReason::kLength, absl::OkStatus());
+    }
+    const uint32_t id = sampler.Sample(logits_, tokens_);
+    logits_.clear();
+    pending_.push_back(id);
+    tokens_.push_back(id);
+    if (!options.ignore_end && tokenizer.is_end_of_generation(id)) {
+      text.clear();
+      detokenizer.Flush(&text);
+      if (!text.empty()) on_token(id, text);
+      return stop(StopReason::kEnd, absl::OkStatus());
+    }
+    ++result->generated_tokens;
+    text.clear();
+    detokenizer.Push(id, &text);
+    if (!on_token(id, text) || cancelled_.load()) {
+      return stop(StopReason::kCancelled, absl::CancelledError("generation was cancelled"));
+    }
+    const bool is_last =
+        options.max_tokens != 0 && result->generated_tokens == options.max_tokens;
+    if (is_last) continue;
+    if (absl::Status status = ReadPending(WantLogits::kLast); !status.ok()) return failed(status);
+  }
+}
+
+void Session::Reset() {
+  engine_->Exclusively([&] { cache_->Clear(); });
+  tokens_.clear();
+  pending_.clear();
+  logits_.clear();
+}
+
+}  // namespace cormorant

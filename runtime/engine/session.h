@@ -1,0 +1,97 @@
+// A session: one token stream with its cache, and what it needs to generate from it.
+//
+// The token log remembers every token ever read or generated (4 bytes each, on the host); the cache
+// remembers what attention still needs. Tokens that were sampled but not yet read are pending: they
+// are read before whatever comes next.
+//
+// One thread at a time uses a session; Cancel() alone may be called from any thread.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/engine/engine.h"
+#include "runtime/engine/sampler.h"
+
+namespace cormorant {
+
+struct SessionOptions {
+  std::string policy;  // Empty: corm under a cap, else none.
+  std::optional<uint32_t> window, recent;
+  std::optional<ThresholdBasis> basis;
+  uint32_t sinks = 4;
+  uint32_t interval = 0;  // 0: chosen.
+  float importance_scale = 1.0f;
+  bool pin_system_prompt = true;
+};
+
+struct GenerateOptions {
+  SamplerOptions sampler;
+  uint64_t max_tokens = 0;  // 0: until the model ends its turn.
+  bool ignore_end = false;
+};
+
+enum class StopReason : int32_t { kEnd = 0, kLength = 1, kCancelled = 2, kCap = 3 };
+
+struct GenerateResult {
+  uint64_t prompt_tokens = 0;
+  uint64_t generated_tokens = 0;
+  double prompt_seconds = 0.0;
+  double decode_seconds = 0.0;
+  StopReason stop_reason = StopReason::kEnd;
+};
+
+class Session {
+ public:
+  /// False cancels.
+  using Progress = absl::FunctionRef<bool(uint64_t done, uint64_t total)>;
+  using OnLogits = absl::FunctionRef<bool(size_t index, std::span<const float> logits)>;
+  using OnToken = absl::FunctionRef<bool(uint32_t id, absl::string_view text)>;
+
+  static absl::StatusOr<std::unique_ptr<Session>> Create(std::shared_ptr<Engine> engine,
+                                                         const SessionOptions& options);
+  ~Session();
+
+  /// Reads tokens. Refused as a whole when they cannot all fit and nothing may be dropped.
+  absl::Status Append(std::span<const uint32_t> ids, bool pin, Progress progress);
+  /// Append, with the logits after every token.
+  absl::Status Score(std::span<const uint32_t> ids, OnLogits on_logits);
+  /// Goes on from the last token. `result` is filled even on an error.
+  absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
+  /// Forgets everything.
+  void Reset();
+  void Cancel() { cancelled_.store(true); }
+  /// Called when a call on the session begins, so that an old Cancel() does not end it.
+  void ClearCancel() { cancelled_.store(false); }
+
+  const Engine& engine() const { return *engine_; }
+  const SessionOptions& options() const { return options_; }
+  /// All tokens so far, pending ones included.
+  const std::vector<uint32_t>& tokens() const { return tokens_; }
+  SessionCache::Stats stats() const { return cache_->stats(); }
+  std::span<const uint32_t> row_counts() const { return cache_->counts(); }
+  uint32_t next_position() const { return cache_->next_position(); }
+
+ private:
+  Session(std::shared_ptr<Engine> engine, const SessionOptions& options);
+  absl::Status CheckIds(std::span<const uint32_t> ids) const;
+  /// Reads what was sampled but not yet read.
+  absl::Status ReadPending(WantLogits want);
+
+  const std::shared_ptr<Engine> engine_;
+  const SessionOptions options_;
+  std::unique_ptr<SessionCache> cache_;
+  std::vector<uint32_t> tokens_;
+  std::vector<uint32_t> pending_;
+  std::vector<float> logits_;  // After the last token; empty when there are none.
+  std::atomic<bool> cancelled_ = false;
+};
+
+}  // namespace cormorant

@@ -1,0 +1,87 @@
+// The KV cache of one session: its rows, its positions, and when and what it drops.
+//
+// Before a step, MakeRoom() makes sure that the step's rows have pages and positions: it drops rows
+// by the session's policy when the pool is short, and moves positions back when the next would pass
+// the trained context. After the step, Commit() counts the rows in. The cap holds because rows are
+// dropped before new ones are written.
+//
+// Past the trained context: positions advance until the next row would pass it; then each head is cut
+// to at most half of it by the policy's own ranking, and the survivors are re-rotated to neighbouring
+// positions (docs/decisions). With policy "none" it is an OUT_OF_RANGE error instead.
+//
+// Not thread-safe: touched only by the thread that runs the engine's step.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/cache/policy.h"
+#include "runtime/cache/sequence.h"
+#include "runtime/engine/kv_store.h"
+#include "runtime/ops/step.h"
+
+namespace cormorant {
+
+class SessionCache : private TableWriter {
+ public:
+  struct Settings {
+    EvictionRules rules;
+    uint32_t context = 0;   // Positions the model was trained on.
+    uint32_t interval = 0;  // Tokens to make room for at once, and between natural evictions.
+    uint32_t floor = 0;     // Rows a head keeps whatever happens.
+  };
+  static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,
+                                                              KvStore* store);
+  ~SessionCache() override;
+
+  /// OK when `tokens` more can be read without dropping, or the policy may drop.
+  absl::Status CanRead(uint64_t tokens) const;
+  /// Pages this session must take from the pool, or free by dropping, before `rows` more.
+  uint32_t PagesMissing(uint32_t rows) const { return kv_.PagesMissing(rows); }
+  /// Rows of a step get positions and pages. On an error the session can go on with fewer rows.
+  absl::Status MakeRoom(uint32_t rows);
+  /// Drops rows until the session holds at most `pages` pages, if its policy may drop.
+  absl::Status ShrinkTo(uint32_t pages);
+  /// Describes this session's share of a step, rows from `first_row` on.
+  StepSequence Describe(uint32_t first_row, uint32_t rows, bool pin) const;
+  /// The step has run: its rows are resident.
+  absl::Status Commit(uint32_t rows);
+  void Clear();
+
+  std::span<const uint32_t> counts() const { return kv_.counts(); }
+  uint32_t next_position() const { return next_position_; }
+  uint32_t clock() const { return clock_; }
+  uint32_t page_total() const { return kv_.page_total(); }
+  bool evicts() const { return settings_.rules.evicts; }
+
+  struct Stats {
+    uint64_t rows = 0;  // Resident, all heads.
+    uint64_t bytes = 0;
+    uint64_t evicted_total = 0, evicted_forced = 0, rebased = 0;
+  };
+  Stats stats() const;
+
+ private:
+  SessionCache(const Settings& settings, uint32_t table, KvStore* store);
+  absl::Status WriteTable(uint32_t head, uint32_t first, std::span<const PageId> pages) override;
+  struct Drop {
+    uint32_t room;
+    uint32_t page_limit = kNever;
+    uint32_t row_limit = kNever;
+    bool natural = false;
+  };
+  absl::Status DropRows(const Drop& drop);
+  absl::Status Rebase(uint32_t rows);
+
+  const Settings settings_;
+  const uint32_t table_;
+  KvStore* const store_;
+  KvSequence kv_;
+  uint32_t clock_ = 0;          // Tokens seen.
+  uint32_t next_position_ = 0;  // RoPE position of the next token.
+  uint32_t last_natural_ = 0;   // Clock of the last natural eviction.
+  uint64_t evicted_total_ = 0, evicted_forced_ = 0, rebased_ = 0;
+};
+
+}  // namespace cormorant

@@ -1,0 +1,52 @@
+// corm: rows that stayed minor for all recent queries leave; under a cap, those that did so for the
+// longest time leave first, across all heads and layers of the session.
+//
+// A row is important at a step when some query head of its group gives it at least c/t of its
+// attention. The paper (arXiv 2404.15949, def. 1 and 2) drops a row that was minor for the last w
+// queries and is not among the newest r. One counter a row, last_important, gives the same resident
+// set as the paper's w-bit history, and a total order besides. CORM itself has no cap: that rows
+// leave by rank under pressure is ours.
+#include <algorithm>
+
+#include "runtime/cache/policy.h"
+
+namespace cormorant {
+namespace {
+
+constexpr uint32_t kPaperWindow = 256;
+constexpr uint32_t kPaperRecent = 256;
+
+constexpr PolicyOption kOptions[] = {
+    {"--corm-window",
+     "queries for which a row must have been minor to leave (256; with a cap: rows leave under "
+     "pressure only, unless given)"},
+    {"--corm-recent", "newest rows that never leave (256; less under a small cap)"},
+    {"--corm-basis", "t of the threshold c/t: step (tokens so far) or resident (rows of the head)"},
+    {"--corm-scale", "c of the threshold c/t (1)"},
+    {"--sinks", "first tokens that never leave (4)"},
+};
+
+EvictionRules Rules(const PolicyOptions& options) {
+  EvictionRules rules;
+  rules.evicts = true;
+  rules.judges = true;
+  rules.rank_by = RankBy::kLastImportant;
+  rules.sinks = options.sinks;
+  rules.basis = options.basis.value_or(ThresholdBasis::kStep);
+  rules.importance_scale = options.importance_scale;
+  rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
+  // At most a quarter of what a head can hold is set aside for rows too young to be judged.
+  const uint32_t fair = options.rows_per_head == kNever ? kNever : options.rows_per_head / 4;
+  rules.recent = options.recent.value_or(std::min(kPaperRecent, fair));
+  rules.judged_rows = options.window.value_or(kPaperWindow);
+  return rules;
+}
+
+}  // namespace
+
+extern const PolicyDef kPolicy_corm;
+const PolicyDef kPolicy_corm = {
+    "corm", "drops rows that no recent query gave its share of attention, oldest such row first",
+    kOptions, Rules};
+
+}  // namespace cormorant

@@ -1,0 +1,316 @@
+/* Cormorant: an embedded LLM inference runtime that holds conversations of any length inside a byte cap.
+ *
+ * Conventions
+ * 1. Handles are opaque. `corm_<noun>_destroy` accepts NULL. Children keep their parents alive: an
+ *    engine may be destroyed before its sessions; its memory goes with the last of them.
+ * 2. Every call that can fail returns a corm_status: 0 is done. corm_last_error() then says what
+ *    failed, where, and what to do; it is per thread and valid until that thread's next call.
+ * 3. Option and result structs begin with `struct_size`. Call corm_<struct>_init() first: it fills
+ *    the defaults. Fields are only ever appended, so an application built with an older header runs
+ *    with a newer library.
+ * 4. Text is UTF-8 and counted in bytes; `const char*` arguments are NUL-terminated unless a length
+ *    stands beside them. Text the library returns through `char**` is freed with corm_text_free().
+ * 5. Callbacks run on the thread that made the call, carry `void* user`, and cancel by returning
+ *    non-zero. They may not call into the same session.
+ * 6. Calls on an engine are safe from any thread. A session is used by one thread at a time: a
+ *    second caller gets CORM_FAILED_PRECONDITION, not a race. corm_session_cancel() alone may be
+ *    called from anywhere.
+ * 7. Nothing here aborts the process, throws, prints or installs anything global, except the log
+ *    sink. After an error the session is as it was before the call, or as the call's text says.
+ */
+#ifndef CORMORANT_CORMORANT_H_
+#define CORMORANT_CORMORANT_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CORM_API __attribute__((visibility("default")))
+
+/* ---- Status ---------------------------------------------------------------------------------- */
+
+typedef int32_t corm_status;
+enum {
+  CORM_OK = 0,
+  CORM_CANCELLED = 1,           /* A callback or corm_session_cancel() asked for it. */
+  CORM_INTERNAL = 13,           /* A fault of the library; please report it. */
+  CORM_INVALID_ARGUMENT = 3,    /* Can never work: fix the call or its options. */
+  CORM_NOT_FOUND = 5,           /* A file, device, policy or backend does not exist. */
+  CORM_RESOURCE_EXHAUSTED = 8,  /* A cap or the memory is used up; the message names what helps. */
+  CORM_FAILED_PRECONDITION = 9, /* Not in this state: a busy session, nothing to generate from. */
+  CORM_OUT_OF_RANGE = 11,       /* Past the model's context, with a policy that keeps all rows. */
+  CORM_UNIMPLEMENTED = 12,      /* The file needs something this version does not compute. */
+  CORM_UNAVAILABLE = 14,        /* The device is not there, or was lost. */
+  CORM_DATA_LOSS = 15           /* The file is damaged; the message names offset and field. */
+};
+
+/* Why the calling thread's last failed call failed. Never NULL. */
+CORM_API const char* corm_last_error(void);
+/* "RESOURCE_EXHAUSTED" and so on; "UNKNOWN" for any other number. */
+CORM_API const char* corm_status_name(corm_status status);
+/* "0.1.0" */
+CORM_API const char* corm_version(void);
+/* Frees text a call returned. Accepts NULL. */
+CORM_API void corm_text_free(char* text);
+
+/* ---- Log ------------------------------------------------------------------------------------- */
+
+enum { CORM_LOG_ERROR = 0, CORM_LOG_WARNING = 1, CORM_LOG_INFO = 2, CORM_LOG_DEBUG = 3 };
+typedef void (*corm_log_fn)(void* user, int level, const char* message);
+/* Sends messages up to `level` to `fn`; NULL silences. Without this call nothing is logged. May be
+ * called at any time; `fn` must be thread-safe and may not call the library. */
+CORM_API void corm_set_log(corm_log_fn fn, void* user, int level);
+
+/* ---- Engine: one model on one device under one cap --------------------------------------------- */
+
+typedef struct corm_engine corm_engine;
+typedef struct corm_session corm_session;
+typedef struct corm_tokenizer corm_tokenizer;
+
+/* Told how much of a long call is done; returns non-zero to cancel it (loading cannot be). */
+typedef int (*corm_progress_fn)(void* user, uint64_t done, uint64_t total);
+
+typedef struct corm_engine_options {
+  size_t struct_size;
+  const char* model_path;     /* A GGUF file. */
+  const char* backend;        /* "auto" (default), "cpu", ...; corm_devices() lists them. */
+  uint32_t device;            /* Index within the backend. */
+  uint32_t threads;           /* CPU threads; 0: the machine's physical cores. */
+  uint64_t memory_cap_bytes;  /* On all device memory of this engine; 0: none. */
+  uint64_t kv_cap_bytes;      /* On the KV store alone, pages and their metadata; 0: none. */
+  const char* kv_type;        /* "f16" (default), "q8_0", or K:V as "q8_0:f16". */
+  uint32_t context;           /* Positions to use; 0: the model's own. More is refused. */
+  uint32_t max_sessions;      /* Sessions that may exist at once; default 1. */
+  uint32_t prefill_chunk;     /* Prompt tokens a step; 0: chosen for the cap. */
+  uint32_t all_logits;        /* Non-zero: every step can deliver logits of each of its rows. */
+  corm_progress_fn on_load;   /* May be NULL; done and total in weight bytes. */
+  void* on_load_user;
+} corm_engine_options;
+CORM_API void corm_engine_options_init(corm_engine_options* options);
+
+/* Loads a model. The whole plan is made here: if weights, scratch and the smallest workable KV pool
+ * do not fit the cap the call fails with CORM_RESOURCE_EXHAUSTED and names the smallest cap that
+ * works; afterwards nothing grows beyond it. */
+CORM_API corm_status corm_engine_create(const corm_engine_options* options, corm_engine** engine);
+CORM_API void corm_engine_destroy(corm_engine* engine);
+
+typedef struct corm_engine_info {
+  size_t struct_size;
+  uint32_t layers;
+  uint32_t kv_heads;
+  uint32_t head_dim;
+  uint32_t vocab;                 /* Logits a token has. */
+  uint32_t context;               /* Positions in use. */
+  uint32_t context_trained;       /* Positions the model was trained on. */
+  uint32_t prefill_chunk;
+  uint64_t kv_bytes_per_token;    /* As f16 rows without bookkeeping, all layers and heads. */
+  uint64_t kv_page_bytes;
+  uint64_t kv_pages;              /* Pages the cap allows. */
+  const char* architecture;       /* Valid while the engine lives, like the strings below. */
+  const char* model_name;
+  const char* backend;
+  const char* device;
+} corm_engine_info;
+CORM_API void corm_engine_info_init(corm_engine_info* info);
+CORM_API corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* info);
+
+/* Bytes by category, as the engine's ledger has them. The cap is on their sum. */
+typedef struct corm_memory_stats {
+  size_t struct_size;
+  uint64_t cap; /* 0: none. */
+  uint64_t used;
+  uint64_t peak;
+  uint64_t weights;
+  uint64_t kv_pages;
+  uint64_t kv_metadata;
+  uint64_t activations;
+  uint64_t staging;
+  uint64_t program;
+  uint64_t kv_cap;  /* 0: none. */
+  uint64_t kv_peak; /* Greatest kv_pages + kv_metadata so far. */
+} corm_memory_stats;
+CORM_API void corm_memory_stats_init(corm_memory_stats* stats);
+CORM_API corm_status corm_engine_get_memory(const corm_engine* engine, corm_memory_stats* stats);
+
+/* ---- Tokenizer --------------------------------------------------------------------------------- */
+
+/* Reads the vocabulary of a GGUF file; weights are not touched and may be absent. */
+CORM_API corm_status corm_tokenizer_open(const char* model_path, corm_tokenizer** tokenizer);
+CORM_API void corm_tokenizer_destroy(corm_tokenizer* tokenizer);
+/* The engine's own. Destroy it like any other. */
+CORM_API corm_status corm_engine_get_tokenizer(const corm_engine* engine,
+                                               corm_tokenizer** tokenizer);
+CORM_API uint32_t corm_tokenizer_size(const corm_tokenizer* tokenizer);
+
+enum {
+  CORM_ENCODE_BOS = 1,           /* Add BOS and EOS as the vocabulary asks for. */
+  CORM_ENCODE_PARSE_SPECIAL = 2, /* Special-token text in the input becomes the token. */
+};
+/* Writes the ids of `text` and their number. With capacity too small (0 to ask), *count is the
+ * number needed and the call fails with CORM_OUT_OF_RANGE. */
+CORM_API corm_status corm_tokenizer_encode(const corm_tokenizer* tokenizer, const char* text,
+                                           size_t text_bytes, uint32_t flags, uint32_t* ids,
+                                           size_t capacity, size_t* count);
+enum { CORM_DECODE_SPECIAL = 1 /* Special tokens appear as their text. */ };
+/* The text of `ids`, NUL-terminated; its bytes without the NUL in *text_bytes (may be NULL). */
+CORM_API corm_status corm_tokenizer_decode(const corm_tokenizer* tokenizer, const uint32_t* ids,
+                                           size_t count, uint32_t flags, char** text,
+                                           size_t* text_bytes);
+/* The model's chat template, or "" where it has none. Valid while the tokenizer lives. */
+CORM_API const char* corm_tokenizer_chat_template(const corm_tokenizer* tokenizer);
+/* Text of the BOS and EOS tokens; "" where the vocabulary has none. Valid as above. */
+CORM_API const char* corm_tokenizer_bos_text(const corm_tokenizer* tokenizer);
+CORM_API const char* corm_tokenizer_eos_text(const corm_tokenizer* tokenizer);
+
+typedef struct corm_template_options {
+  size_t struct_size;
+  const char* source;            /* Jinja chat template. */
+  const char* messages_json;     /* As in the OpenAI API. */
+  const char* tools_json;        /* NULL: none. */
+  const char* bos_text;          /* NULL: "". */
+  const char* eos_text;          /* NULL: "". */
+  int add_generation_prompt;     /* Default 1. */
+} corm_template_options;
+CORM_API void corm_template_options_init(corm_template_options* options);
+/* Renders a chat template as Python's jinja2 with transformers' settings does. */
+CORM_API corm_status corm_template_render(const corm_template_options* options, char** text);
+
+/* ---- Sessions ---------------------------------------------------------------------------------- */
+
+enum { CORM_BASIS_STEP = 0, CORM_BASIS_RESIDENT = 1 };
+
+typedef struct corm_session_options {
+  size_t struct_size;
+  const char* policy;        /* NULL: "corm" when the engine has a cap, else "none". */
+  uint32_t corm_window;      /* w: queries for which a key must be minor to leave on its own account.
+                                0: 256 without a cap; with one, rows leave under pressure only. */
+  uint32_t recent;           /* r: newest rows that are never dropped. UINT32_MAX: the policy's own
+                                default (256, less under a very small cap). */
+  uint32_t sinks;            /* First tokens that are never dropped; default 4. */
+  uint32_t interval;         /* Tokens between evictions; 0: chosen. */
+  int32_t basis;             /* CORM_BASIS_*; -1 (default): the policy's own. */
+  float importance_scale;    /* c: a key is important at a share of c/t or more; default 1. */
+  int pin_system_prompt;     /* Default 1: a system message at the start is never dropped. */
+} corm_session_options;
+CORM_API void corm_session_options_init(corm_session_options* options);
+
+CORM_API corm_status corm_session_create(corm_engine* engine, const corm_session_options* options,
+                                         corm_session** session);
+CORM_API void corm_session_destroy(corm_session* session);
+/* Forgets everything: an empty session with the same options. */
+CORM_API corm_status corm_session_reset(corm_session* session);
+/* Makes a running call on this session end with CORM_CANCELLED after its current step. */
+CORM_API void corm_session_cancel(corm_session* session);
+
+enum { CORM_APPEND_PIN = 1 /* These tokens are never dropped. */ };
+/* Reads tokens into the session. With policy "none", tokens that do not fit are refused before any
+ * is read. A cancelled call keeps the tokens of the steps that were done. */
+CORM_API corm_status corm_session_append(corm_session* session, const uint32_t* ids, size_t count,
+                                         uint32_t flags, corm_progress_fn on_progress, void* user);
+
+/* Logits after token `index` of the call: `vocab` floats, valid during the callback. */
+typedef int (*corm_logits_fn)(void* user, size_t index, const float* logits, size_t vocab);
+/* As append, and delivers the logits of every token in order. Needs all_logits for speed; works
+ * without it one token a step. */
+CORM_API corm_status corm_session_score(corm_session* session, const uint32_t* ids, size_t count,
+                                        corm_logits_fn on_logits, void* user);
+
+typedef struct corm_generate_options {
+  size_t struct_size;
+  uint32_t max_tokens;        /* 0: until the model ends its turn. */
+  float temperature;          /* 0: greedy. Default 0.7. */
+  uint32_t top_k;             /* 0: off. Default 40. */
+  float top_p;                /* 1: off. Default 0.95. */
+  float min_p;                /* 0: off. Default 0.05. */
+  float repetition_penalty;   /* 1: off (default). Divides positive logits of tokens seen lately. */
+  uint32_t repetition_window; /* Tokens that "lately" means. Default 64. */
+  uint64_t seed;              /* Same seed, same text on the same device. Default 0. */
+  int ignore_end;             /* Non-zero: goes on past the model's end of turn. */
+  corm_progress_fn on_prompt; /* Progress over prompt tokens; may be NULL. */
+} corm_generate_options;
+CORM_API void corm_generate_options_init(corm_generate_options* options);
+
+typedef struct corm_token_event {
+  size_t struct_size;
+  uint32_t id;
+  const char* text; /* Complete UTF-8 characters that this token finished; may be empty. */
+  size_t text_bytes;
+} corm_token_event;
+/* Called for every generated token but the one that ends the turn. Non-zero ends generation; what
+ * was generated stays in the session. */
+typedef int (*corm_token_fn)(void* user, const corm_token_event* event);
+
+enum {
+  CORM_STOP_END = 0,       /* The model ended its turn. */
+  CORM_STOP_LENGTH = 1,    /* max_tokens. */
+  CORM_STOP_CANCELLED = 2, /* The callback or corm_session_cancel(). */
+  CORM_STOP_CAP = 3        /* Policy "none" reached the cap or the context: see the status. */
+};
+
+typedef struct corm_generate_result {
+  size_t struct_size;
+  uint64_t prompt_tokens;    /* Read by this call. */
+  uint64_t generated_tokens; /* The end-of-turn token is not counted. */
+  double prompt_seconds;
+  double decode_seconds;
+  int32_t stop_reason;
+} corm_generate_result;
+CORM_API void corm_generate_result_init(corm_generate_result* result);
+
+/* Goes on from the last token. `result` may be NULL; it is filled even when the call fails on the
+ * way, and what was generated until then stays in the session. */
+CORM_API corm_status corm_session_generate(corm_session* session,
+                                           const corm_generate_options* options,
+                                           corm_token_fn on_token, void* user,
+                                           corm_generate_result* result);
+
+/* Adds a message ("system", "user", "assistant", ...) to the conversation; corm_session_reply()
+ * reads it. */
+CORM_API corm_status corm_session_add_message(corm_session* session, const char* role,
+                                              const char* content);
+/* Reads the messages added since the last reply through the model's chat template, then generates
+ * the assistant's answer and adds it to the conversation. When the call fails before the first
+ * token the messages stay pending. */
+CORM_API corm_status corm_session_reply(corm_session* session,
+                                        const corm_generate_options* options,
+                                        corm_token_fn on_token, void* user,
+                                        corm_generate_result* result);
+/* The conversation as JSON: [{"role": ..., "content": ...}, ...]. */
+CORM_API corm_status corm_session_get_messages(const corm_session* session, char** json);
+
+typedef struct corm_kv_stats {
+  size_t struct_size;
+  uint64_t tokens;         /* Tokens read and generated so far. */
+  double rows_kept;        /* Mean rows a head holds. */
+  uint64_t rows_full;      /* Rows a head would hold with nothing dropped. */
+  uint64_t bytes;          /* Pages in use and this session's metadata. */
+  uint64_t bytes_full_f16; /* What rows_full rows take as f16 without bookkeeping. */
+  uint64_t evicted_total;  /* Rows, summed over layers and heads. */
+  uint64_t evicted_forced; /* Of these, dropped because of the cap alone. */
+  uint64_t rebased;        /* Times positions were moved back into the trained context. */
+  uint64_t next_position;
+} corm_kv_stats;
+CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
+CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
+/* Mean rows a head of each layer holds; writes min(capacity, layers) values. */
+CORM_API corm_status corm_session_get_layer_rows(const corm_session* session, double* rows,
+                                                 size_t capacity);
+
+/* ---- Descriptions, as JSON -------------------------------------------------------------------- */
+
+/* What a GGUF file is, what will run on this machine under `options`, and what is wrong with it.
+ * Weights are not loaded. Fails only where the file cannot be read at all. */
+CORM_API corm_status corm_inspect(const corm_engine_options* options, char** json);
+/* Every backend compiled in: devices found, usable or why not. */
+CORM_API corm_status corm_devices(char** json);
+/* Eviction policies with their options. */
+CORM_API corm_status corm_policies(char** json);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CORMORANT_CORMORANT_H_ */

@@ -1,0 +1,86 @@
+// The bytes of one KV page: 32 rows of one (layer, KV head).
+//
+// A page holds K rows, V rows and, for each row, its position and the step at which it was last
+// important. K lies transposed, so that one vector register holds the same dimension of 16 rows and
+// scores need no horizontal sums; V lies row by row, for the same reason on the way back. One lane
+// a row on a GPU reads both coalesced.
+//
+//   K f16    [E][32]                      K q8_0   [E/4][32][4] i8, then scales [E/32][32] f16
+//   V f16    [32][E]                      V q8_0   [32][E] i8,      then scales [32][E/32] f16
+//   positions       [32] u32   RoPE position with which the row's key is rotated
+//   last_important  [32] u32   step at which some query last gave it at least its share; a pinned
+//                              row holds kPinned, which no step exceeds
+//
+// q8_0 is symmetric: value = scale * i8. Exact to the byte: over 32 neighbouring dimensions
+// d = max|x| / 127 in f32; the stored scale is f16(d); the i8 is nearbyint(x * (1.0f / d)) in f32,
+// clamped to [-127, 127], or 0 if d == 0. (d itself, not the stored scale; halves to even; max|x|
+// is 0 or at least 1e-30.)
+// Every part starts at a multiple of 64 bytes from the page's start.
+#pragma once
+#include <cstdint>
+
+#include "runtime/base/units.h"
+#include "runtime/ops/dtype.h"
+
+namespace cormorant {
+
+constexpr uint32_t kPageRows = 32;
+constexpr uint32_t kPinned = 0xffffffffu;
+
+/// What the KV cache of a model looks like. A "head" below is one (layer, KV head) pair, numbered
+/// layer * kv_heads + kv_head.
+struct KvGeometry {
+  uint32_t layers = 0;
+  uint32_t kv_heads = 0;
+  uint32_t head_dim = 0;  // E: a multiple of 32 for q8_0 rows, of 4 otherwise.
+  DType k_type = DType::kF16;
+  DType v_type = DType::kF16;
+  uint32_t pages_per_head = 0;  // Length of one head's page table.
+
+  constexpr uint32_t heads() const { return layers * kv_heads; }
+};
+
+/// Byte offsets inside a page.
+struct KvPageLayout {
+  uint32_t head_dim;
+  DType k_type, v_type;
+  uint32_t k, k_scale, v, v_scale, positions, last_important, page_bytes;
+
+  constexpr explicit KvPageLayout(const KvGeometry& g)
+      : head_dim(g.head_dim), k_type(g.k_type), v_type(g.v_type) {
+    uint32_t at = 0;
+    const auto take = [&at](uint32_t bytes) {
+      const uint32_t start = at;
+      at += static_cast<uint32_t>(RoundUp(bytes, 64));
+      return start;
+    };
+    k = take(kPageRows * head_dim * (k_type == DType::kF16 ? 2 : 1));
+    k_scale = take(k_type == DType::kF16 ? 0 : kPageRows * (head_dim / 32) * 2);
+    v = take(kPageRows * head_dim * (v_type == DType::kF16 ? 2 : 1));
+    v_scale = take(v_type == DType::kF16 ? 0 : kPageRows * (head_dim / 32) * 2);
+    positions = take(kPageRows * 4);
+    last_important = take(kPageRows * 4);
+    page_bytes = at;
+  }
+
+  /// Index (in elements of its type) of dimension `dim` of row `row`.
+  constexpr uint32_t KIndex(uint32_t row, uint32_t dim) const {
+    if (k_type == DType::kF16) return dim * kPageRows + row;
+    return (dim / 4 * kPageRows + row) * 4 + dim % 4;
+  }
+  constexpr uint32_t VIndex(uint32_t row, uint32_t dim) const { return row * head_dim + dim; }
+  constexpr uint32_t KScaleIndex(uint32_t row, uint32_t dim) const {
+    return dim / 32 * kPageRows + row;
+  }
+  constexpr uint32_t VScaleIndex(uint32_t row, uint32_t dim) const {
+    return row * (head_dim / 32) + dim / 32;
+  }
+};
+
+/// Bytes the cache would take for one token of one head with f16 rows and no bookkeeping: the
+/// denominator of every "percent of f16 bytes".
+constexpr uint64_t F16RowBytes(uint32_t head_dim) {
+  return uint64_t{head_dim} * 2 * 2;
+}
+
+}  // namespace cormorant

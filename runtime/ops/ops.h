@@ -1,0 +1,239 @@
+// The vocabulary: every computation a model or the cache may ask of a backend, as plain data.
+//
+// An op names its tensors; it holds no code and no pointers. Its docstring is its specification:
+// the reference backend implements it word for word, and the conformance suite holds every other
+// backend to it, element by element, within the bound given here.
+//
+// Shape letters:  R rows of the step's bucket   O rows whose output is wanted   D model width
+//                 K,N matmul inner/outer        F feed-forward width            V vocabulary
+//                 H query heads   G KV heads    E head width                    P pages of a head
+// Only the first rows of a bucket are live, the rest must not be touched: ops before the tape's
+// GatherRows (at most one) work on the step's `rows` of R, those after it on its `out_rows` of O.
+// What the ops of a live row read is finite. Two tensors of one op do not overlap, but where a
+// docstring says that one may be another: then they are the same bytes.
+// Nothing that changes from step to step is in an op: ids, positions, page tables, counts and
+// thresholds are in the step buffer (step.h), so a compiled tape is replayed and never patched.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <variant>
+
+#include "runtime/ops/dtype.h"
+
+namespace cormorant {
+
+/// Where a tensor lives. Weights are numbered (offset = index in the weight table); the arena holds
+/// activations of one step; out holds what the host reads back. The cache is addressed by ops
+/// through page tables, never as a tensor.
+enum class Region : uint8_t { kNone, kWeights, kArena, kOut };
+
+/// A dense row-major tensor. shape[0] is the slowest dimension; unused dimensions are 1.
+struct Tensor {
+  Region region = Region::kNone;
+  DType dtype = DType::kF32;
+  std::array<uint32_t, 3> shape = {1, 1, 1};
+  uint64_t offset = 0;  // Bytes in the region; for kWeights the index in the weight table.
+
+  constexpr uint64_t elements() const { return uint64_t{shape[0]} * shape[1] * shape[2]; }
+  constexpr uint64_t bytes() const { return RowBytes(dtype, elements()); }
+  constexpr bool present() const { return region != Region::kNone; }
+};
+
+/// How RoPE turns pairs (2i, 2i+1) of a head: by position * inverse_frequency(i),
+/// inverse_frequency(i) = base^(-2i/dims) * frequency_scale / factors[i].
+/// Dimensions at or past `dims` are left alone.
+struct RopeSpec {
+  uint32_t dims = 0;  // Even, at most E.
+  float base = 10000.0f;
+  float frequency_scale = 1.0f;
+  Tensor factors;  // [dims/2] f32 weights, or absent (all 1).
+};
+
+/// y[r,d] = table[ids[r],d]
+///
+///   y [R,D] f32     table [V,D] any weight type
+///
+/// Exact: the scalar dequantization of runtime/format. ids from the step buffer, below V.
+struct EmbedOp {
+  Tensor y, table;
+};
+
+/// y[r,d] = x[r,d] * w[d] / sqrt(mean_d(x[r,d]^2) + eps)
+///
+///   x  [R,D] f32      y  [R,D] f32; may be x      w  [D] f32
+///
+/// The mean is accumulated in f32 or better. eps is in units of x squared, in [1e-8, 1e-3].
+/// Error against the reference: |dy| <= 8 ulp(f32) of |y|.
+/// Source: Zhang & Sennrich 2019, arXiv 1910.07467, eq. 4.
+struct RmsNormOp {
+  Tensor y, x, w;
+  float eps = 1e-5f;
+};
+
+/// y[r,n] = sum_k x[r,k] * w[n,k], plus the old y[r,n] when `accumulate`
+///
+///   x  [R,K] f32      w  [N,K] any weight type, taken as its scalar dequantization
+///   y  [R,N] f32, not x
+///
+/// Consecutive MatMul ops that read the same x may be run as one by a backend.
+/// A backend may quantize x to 8 bits in blocks of 32 when w is a block type. Error against the
+/// reference: |dy| <= 1e-5 * sum_k |x_k w_k| + 2^-23 |y| + 1e-30, and when w is a block type also
+/// 1.01 * sum over blocks b of (max_b|x| / 254 * sum_b|w|): half a step of x and a little rounding.
+struct MatMulOp {
+  Tensor y, x, w;
+  bool accumulate = false;
+};
+
+/// y[r,f] = silu(gate[r,f]) * up[r,f],  silu(a) = a / (1 + exp(-a))
+///
+///   gate, up  [R,F] f32      y  [R,F] f32; may be gate or up
+///
+/// Error against the reference: |dy| <= 4e-6 * |y| + 1e-30.
+/// Source: Shazeer 2020, arXiv 2002.05202 (SwiGLU).
+struct ActOp {
+  Tensor y, gate, up;
+};
+
+/// Rotates pairs of x in place: (a, b) -> (a cos t - b sin t, a sin t + b cos t), t as RopeSpec
+/// says, with the row's position from the step buffer.
+///
+///   x  [R,H,E] f32
+///
+/// The same angles for all H heads. t is computed in f64 or to the same effect: error <=
+/// 2e-6 * sqrt(a^2 + b^2), positions < 2^20.
+/// Source: Su et al. 2021, arXiv 2104.09864.
+struct RopeOp {
+  Tensor x;
+  RopeSpec rope;
+};
+
+/// Appends the live rows of k and v to the cache of `layer`, one row for each KV head.
+///
+///   k, v  [R,G,E] f32
+///
+/// The sequences of a step cover its live rows. Row i of a sequence goes to slot counts[head] + i
+/// of each head, in the page its table names, converted to the cache's row types (round to nearest
+/// even; q8_0 as in kv_page.h: exact to the byte, so that every backend holds the same cache). Its
+/// position is the row's position; its last_important is its own step (step.h), or kPinned for the
+/// sequence's first `pinned_rows`.
+struct KvWriteOp {
+  uint32_t layer = 0;
+  Tensor k, v;
+};
+
+/// o[r,h,:] = sum_s a_s V[s,:],  a = softmax_s(scale * q[r,h,:] . K[s,:])
+/// over slots s < counts[head] + i + 1 (the slots visible to the row), i the row's place among its
+/// sequence's rows, head = layer * G + h / (H/G)
+///
+///   q, o  [R,H,E] f32; o may not be q      K, V  as the cache holds them, dequantized
+///
+/// Then, for rows i >= judged_from of the sequence, every slot s visible to the row with
+/// a_s >= c / t for any of the G-group's query heads gets last_important = max(old, step of row i)
+/// in that KV head: t is the row's step, or the number of visible slots, as the sequence's `basis`
+/// says; c > 0. (CORM, arXiv 2404.15949 def. 1; computed as score >= log-sum-exp + log(c/t).)
+/// Nothing else in the cache changes. Runs after KvWrite of the layer.
+/// Error against the reference on o, with M = max_s scale * sum_d |q[d] K[s,d]| and B =
+/// max_s |V[s,:]|_inf of the row and head: |do| <= (2e-5 + 1e-6 M) B when K and V rows are f16,
+/// else (2e-4 + 4e-5 M) B (scores of q8_0 rows may use q in 15 bits). Stamps may differ only for
+/// |log a_s - log(c/t)| < 1e-4 + 1e-6 M (f16 K rows) or 1e-3 + 4e-5 M (q8_0 K rows).
+struct AttendOp {
+  uint32_t layer = 0;
+  Tensor o, q;
+  float scale = 1.0f;
+};
+
+/// y[j,:] = x[out_index[j],:] for the live output rows j; exact
+///
+///   x  [R,D] f32      y  [O,D] f32
+struct GatherRowsOp {
+  Tensor y, x;
+};
+
+/// Counts how long ago the rows of every head were last worth keeping, for sequence 0 of the step.
+///
+///   ages  [L*G, kAgeBins + 1] u32, in out
+///
+/// Row s < counts[h] of head h is evictable when its last_important is not kPinned and its position
+/// is below `recent_from`. Its age is clock - last_important or, with rank_by = position,
+/// position_clock - position (clock, rank_by: step.h); neither is ever negative. ages[h,b] counts
+/// evictable rows in age bin b (AgeBin below); ages[h,kAgeBins] counts evictable rows with
+/// age >= natural_age. Every element is written.
+struct KvAgesOp {
+  Tensor ages;
+};
+
+/// Drops rows: of every head of sequence 0, the `evict[head]` evictable rows with the greatest age
+/// (both words as in KvAges; the age itself, not its bin), among equals the lowest position first;
+/// then fills the holes from the tail.
+///
+/// The new count is counts[head] - evict[head]. Among the rows that stay, those in slots below it
+/// do not move; the others fill the holes below it in ascending order of slot (the first hole takes
+/// the lowest such row). Row bytes, position and last_important move together; nothing else is
+/// written, so slots at or past the new count keep what they held. evict[head] never exceeds the
+/// number of evictable rows; positions of a head are distinct.
+struct KvCompactOp {};
+
+/// Re-bases positions of sequence 0: in every head of n = counts[head] rows, the row of rank j by
+/// position (the lowest has rank 0) gets position next_position - n + j, and its key is rotated, as
+/// in Rope, by new minus old position. Rows stay in their slots; a row whose position does not
+/// change keeps its bytes.
+///
+/// Needs n <= next_position. Keys are read back, rotated in f32 and stored again in their row type.
+/// Error on a re-rotated key: 2 ulp(f16) of the pair's norm, or 1.2 steps of its q8_0 scale.
+struct KvRebaseOp {
+  RopeSpec rope;
+};
+
+using Op = std::variant<EmbedOp, RmsNormOp, MatMulOp, ActOp, RopeOp, KvWriteOp, AttendOp,
+                        GatherRowsOp, KvAgesOp, KvCompactOp, KvRebaseOp>;
+
+/// Ages 0..63 have a bin each, then each octave has 16; the last bin takes all that is older.
+constexpr uint32_t kAgeBins = 64 + 16 * 14;
+
+constexpr uint32_t AgeBin(uint32_t age) {
+  if (age < 64) return age;
+  uint32_t octave = 0;
+  while ((age >> (octave + 1)) >= 64) ++octave;  // 64 << octave <= age
+  const uint32_t bin = 64 + octave * 16 + ((age >> (octave + 2)) - 16);
+  return bin < kAgeBins ? bin : kAgeBins - 1;
+}
+
+/// Smallest age that falls into `bin`.
+constexpr uint32_t AgeBinStart(uint32_t bin) {
+  if (bin < 64) return bin;
+  const uint32_t octave = (bin - 64) / 16;
+  return (16 + (bin - 64) % 16) << (octave + 2);
+}
+
+enum class Access : uint8_t { kRead, kWrite, kReadWrite };
+
+/// Calls f(tensor, access) for each tensor an op names. Cache and step buffer are not tensors.
+template <class OpType, class F>
+void ForEachTensor(OpType& op, F&& f) {
+  using T = std::remove_const_t<OpType>;
+  if constexpr (std::is_same_v<T, EmbedOp>) {
+    f(op.table, Access::kRead), f(op.y, Access::kWrite);
+  } else if constexpr (std::is_same_v<T, RmsNormOp>) {
+    f(op.x, Access::kRead), f(op.w, Access::kRead), f(op.y, Access::kWrite);
+  } else if constexpr (std::is_same_v<T, MatMulOp>) {
+    f(op.x, Access::kRead), f(op.w, Access::kRead);
+    f(op.y, op.accumulate ? Access::kReadWrite : Access::kWrite);
+  } else if constexpr (std::is_same_v<T, ActOp>) {
+    f(op.gate, Access::kRead), f(op.up, Access::kRead), f(op.y, Access::kWrite);
+  } else if constexpr (std::is_same_v<T, RopeOp>) {
+    f(op.x, Access::kReadWrite);
+    if (op.rope.factors.present()) f(op.rope.factors, Access::kRead);
+  } else if constexpr (std::is_same_v<T, KvWriteOp>) {
+    f(op.k, Access::kRead), f(op.v, Access::kRead);
+  } else if constexpr (std::is_same_v<T, AttendOp>) {
+    f(op.q, Access::kRead), f(op.o, Access::kWrite);
+  } else if constexpr (std::is_same_v<T, GatherRowsOp>) {
+    f(op.x, Access::kRead), f(op.y, Access::kWrite);
+  } else if constexpr (std::is_same_v<T, KvAgesOp>) {
+    f(op.ages, Access::kWrite);
+  } else if constexpr (std::is_same_v<T, KvRebaseOp>) {
+    if (op.rope.factors.present()) f(op.rope.factors, Access::kRead);
+  }
+}
+
+}  // namespace cormorant

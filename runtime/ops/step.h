@@ -1,0 +1,119 @@
+// The step buffer: all that changes from one replay of a plan to the next.
+//
+// One flat block of bytes that the engine writes and kernels read: a header with the byte offset of
+// each array, then the arrays. Offsets are fixed when the buffer is made for its bounds, so a
+// device copies one block and no kernel argument ever changes.
+//
+//   ids        [rows] u32        token of each row
+//   positions  [rows] u32        RoPE position of each row
+//   out_index  [out_rows] u32    row of each wanted output
+//   sequences  [sequences]       StepSequence; its rows are neighbours in the step
+//   counts     [sequences][L*G] u32   resident rows of each head before this step
+//   evict      [L*G] u32         rows each head of sequence 0 loses in KvCompact
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace cormorant {
+
+enum class ThresholdBasis : uint32_t {
+  kStep = 0,      // t = the row's step: tokens its sequence has seen, itself included.
+  kResident = 1,  // t = rows of the head visible to it.
+};
+
+enum class RankBy : uint32_t { kLastImportant = 0, kPosition = 1 };
+
+/// One sequence's share of a step. Row i of the sequence is row first_row + i of the step; its step
+/// number is clock + i + 1.
+struct StepSequence {
+  uint32_t first_row = 0;
+  uint32_t rows = 0;
+  uint32_t table = 0;         // Index of its page tables in the tables buffer.
+  uint32_t clock = 0;         // Tokens the sequence had seen before this step.
+  uint32_t pinned_rows = 0;   // The first rows of this step that enter pinned.
+  uint32_t judged_from = 0;   // First row whose attention stamps keys; `rows` when none does.
+  float importance_scale = 1.0f;  // c
+  ThresholdBasis basis = ThresholdBasis::kStep;
+  // For KvAges, KvCompact and KvRebase:
+  RankBy rank_by = RankBy::kLastImportant;
+  uint32_t position_clock = 0;  // Position the next token will have.
+  uint32_t recent_from = 0;     // Rows at or past this position are protected.
+  uint32_t natural_age = 0xffffffffu;
+  uint32_t next_position = 0;   // KvRebase: the position the next token will have afterwards.
+};
+
+struct StepHeader {
+  uint32_t rows = 0;
+  uint32_t out_rows = 0;
+  uint32_t sequences = 0;
+  uint32_t heads = 0;  // L*G
+  uint32_t ids_at = 0, positions_at = 0, out_index_at = 0, sequences_at = 0, counts_at = 0,
+           evict_at = 0;
+};
+
+/// What kernels read. Cheap to copy; valid while the bytes are.
+class StepView {
+ public:
+  explicit StepView(const std::byte* bytes) : bytes_(bytes) {}
+
+  const StepHeader& header() const { return *reinterpret_cast<const StepHeader*>(bytes_); }
+  const uint32_t* ids() const { return At<uint32_t>(header().ids_at); }
+  const uint32_t* positions() const { return At<uint32_t>(header().positions_at); }
+  const uint32_t* out_index() const { return At<uint32_t>(header().out_index_at); }
+  const StepSequence& sequence(uint32_t s) const {
+    return At<StepSequence>(header().sequences_at)[s];
+  }
+  /// Resident rows of each head of sequence s before the step. [L*G]
+  const uint32_t* counts(uint32_t s) const {
+    return At<uint32_t>(header().counts_at) + size_t{s} * header().heads;
+  }
+  const uint32_t* evict() const { return At<uint32_t>(header().evict_at); }
+
+ private:
+  template <class T>
+  const T* At(uint32_t offset) const {
+    return reinterpret_cast<const T*>(bytes_ + offset);
+  }
+  const std::byte* bytes_;
+};
+
+/// The writer's side: storage for the largest step of a plan set. Nothing allocates after Make.
+class StepBuffer {
+ public:
+  struct Bounds {
+    uint32_t rows = 1, out_rows = 1, sequences = 1, heads = 1;
+  };
+  explicit StepBuffer(const Bounds& bounds);
+
+  StepHeader& header() { return *reinterpret_cast<StepHeader*>(words_.data()); }
+  std::span<uint32_t> ids() { return Array<uint32_t>(header().ids_at, bounds_.rows); }
+  std::span<uint32_t> positions() { return Array<uint32_t>(header().positions_at, bounds_.rows); }
+  std::span<uint32_t> out_index() {
+    return Array<uint32_t>(header().out_index_at, bounds_.out_rows);
+  }
+  std::span<StepSequence> sequences() {
+    return Array<StepSequence>(header().sequences_at, bounds_.sequences);
+  }
+  std::span<uint32_t> counts(uint32_t s) {
+    return Array<uint32_t>(header().counts_at, size_t{bounds_.sequences} * bounds_.heads)
+        .subspan(size_t{s} * bounds_.heads, bounds_.heads);
+  }
+  std::span<uint32_t> evict() { return Array<uint32_t>(header().evict_at, bounds_.heads); }
+  const Bounds& bounds() const { return bounds_; }
+
+  std::span<const std::byte> bytes() const {
+    return std::as_bytes(std::span<const uint64_t>(words_));
+  }
+
+ private:
+  template <class T>
+  std::span<T> Array(uint32_t offset, size_t count) {
+    return {reinterpret_cast<T*>(reinterpret_cast<std::byte*>(words_.data()) + offset), count};
+  }
+  Bounds bounds_;
+  std::vector<uint64_t> words_;
+};
+
+}  // namespace cormorant

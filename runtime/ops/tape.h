@@ -1,0 +1,49 @@
+// A step of a model as a straight line of ops, and the builder that writes it.
+//
+// Order is meaning: op i sees what ops before it wrote. Because the line is known before it runs,
+// lifetimes give the exact scratch bytes: Finish() places every temporary in one arena, re-using
+// the bytes of those that are dead.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/ops/ops.h"
+
+namespace cormorant {
+
+struct Tape {
+  std::vector<Op> ops;
+  uint32_t rows = 1;         // R: bound of live rows.
+  uint32_t out_rows = 1;     // O: bound of live output rows.
+  uint64_t arena_bytes = 0;  // Scratch that the ops' temporaries need.
+  uint64_t out_bytes = 0;
+};
+
+class TapeBuilder {
+ public:
+  TapeBuilder(uint32_t rows, uint32_t out_rows);
+
+  /// A temporary of this step. Its bytes are re-used after its last use.
+  Tensor Temp(std::array<uint32_t, 3> shape);
+  /// Memory the host reads back after the step. Never re-used.
+  Tensor Out(DType dtype, std::array<uint32_t, 3> shape);
+
+  void Add(Op op) { tape_.ops.push_back(std::move(op)); }
+  uint32_t rows() const { return tape_.rows; }
+  uint32_t out_rows() const { return tape_.out_rows; }
+
+  /// Places temporaries (64-byte aligned) and hands the tape over.
+  Tape Finish() &&;
+
+ private:
+  Tape tape_;
+  std::vector<uint64_t> temp_bytes_;  // By temporary; Tensor::offset is its number until Finish.
+};
+
+/// One line an op, for people and for diffs: "matmul y=arena[8,576] x=arena[8,1536] w=w12 q4_1".
+std::string ToString(const Tape& tape);
+std::string ToString(const Op& op);
+absl::string_view OpName(const Op& op);
+
+}  // namespace cormorant

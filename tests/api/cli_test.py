@@ -1,0 +1,366 @@
+"""The command line as scripts see it: exit codes, JSON fields, what goes to which stream.
+
+    cli_test.py CORMORANT CONVERSATION     paths of the two executables
+
+Tests that need a model take it from CORMORANT_TEST_MODEL (SmolLM2-135M-Instruct) and are skipped
+without it.
+"""
+import json
+import math
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CLI, CONVERSATION = sys.argv[1:3]
+MODEL = os.environ.get("CORMORANT_TEST_MODEL", "")
+VOCAB = 49152
+TEXT = ("The sea was calm that morning, and the keeper of the lighthouse made tea before she "
+        "climbed the stairs to clean the lamp. ") * 12
+
+needs_model = unittest.skipUnless(MODEL, "CORMORANT_TEST_MODEL names no model")
+
+
+def run(*arguments, text_in="", timeout=300):
+    """Runs the command line; stdout and stderr as bytes."""
+    return subprocess.run([CLI, *map(str, arguments)], input=text_in.encode(), timeout=timeout,
+                          capture_output=True, check=False)
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def file(self, name, content):
+        path = pathlib.Path(self.folder.name) / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    def fails(self, code, words, *arguments):
+        """Ends with `code`, says `words` on stderr and nothing on stdout."""
+        done = run(*arguments)
+        message = done.stderr.decode()
+        self.assertEqual(done.returncode, code, message)
+        for word in words:
+            self.assertIn(word, message)
+        self.assertEqual(done.stdout, b"")
+
+    def json(self, *arguments, text_in=""):
+        done = run(*arguments, text_in=text_in)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return json.loads(done.stdout)
+
+    def has(self, result, fields):
+        for field in fields.split():
+            self.assertIn(field, result)
+
+
+class Usage(CliTest):
+    def test_version_and_help(self):
+        self.assertRegex(run("--version").stdout.decode(), r"^cormorant \d+\.\d+\.\d+\n$")
+        commands = ("run", "chat", "bench", "eval", "logits", "tokenize", "detokenize", "template",
+                    "inspect", "devices", "policies")
+        overview = run("help")
+        self.assertEqual(overview.returncode, 0)
+        for command in commands:
+            self.assertIn(command, overview.stdout.decode())
+            of_command = run(command, "--help")
+            self.assertEqual(of_command.returncode, 0)
+            self.assertEqual(run("help", command).stdout, of_command.stdout)
+        options = run("run", "--help").stdout.decode()
+        for option in ("--backend --device --threads --mem-cap --kv-cap --kv-type --ctx --evict "
+                       "--corm-window --corm-recent --corm-basis --corm-scale --evict-interval "
+                       "--pin-prompt --seed --json --quiet --verbose --prefill-chunk --sinks "
+                       "--temp --top-k --top-p --min-p --raw").split():
+            self.assertIn(option, options)
+
+    def test_typos_are_bad_usage_with_a_hint(self):
+        self.fails(2, ["chta", "chat"], "chta")
+        self.fails(2, ["--kv-cpa", "--kv-cap"], "run", "-m", "x", "-p", "y", "--kv-cpa", "8M")
+        self.fails(2, ["command"])
+        self.fails(2, ["--model"], "run", "-p", "hello")
+        self.fails(2, ["--prompt"], "run", "-m", "x")
+        self.fails(2, ["12Q", "24M"], "run", "-m", "x", "-p", "y", "--kv-cap", "12Q")
+        self.fails(2, ["f17", "q8_0"], "run", "-m", "x", "-p", "y", "--kv-type", "f17")
+        self.fails(2, ["dodo", "corm", "window"], "run", "-m", "x", "-p", "y", "--evict", "dodo")
+        self.fails(2, ["--corm-basis"], "run", "-m", "x", "-p", "y", "--corm-basis", "maybe")
+        self.fails(2, ["--threads"], "run", "-m", "x", "-p", "y", "--threads", "-1")
+        self.fails(2, ["chat"], "help", "chatt")
+
+    def test_missing_files_fail_by_name(self):
+        self.fails(1, ["/nowhere/model.gguf"], "run", "-m", "/nowhere/model.gguf", "-p", "hi")
+        self.fails(1, ["/nowhere/model.gguf"], "inspect", "-m", "/nowhere/model.gguf")
+        self.fails(1, ["/nowhere/text"], "run", "-m", "/nowhere/model.gguf", "-f", "/nowhere/text")
+
+    def test_damaged_model_fails_by_name(self):
+        path = self.file("broken.gguf", b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1 << 60))
+        self.fails(1, [path], "run", "-m", path, "-p", "hi")
+        self.fails(1, [path], "inspect", "-m", path)
+        self.fails(1, [path], "tokenize", "-m", path, "-p", "hi")
+
+    def test_devices_and_policies(self):
+        devices = self.json("devices", "--json")
+        self.assertTrue(any(d["backend"] == "cpu" and d["usable"] for d in devices))
+        for device in devices:
+            self.has(device, "backend index name usable reason memory_total memory_free")
+        names = [policy["name"] for policy in self.json("policies", "--json")]
+        for name in ("none", "corm", "window"):
+            self.assertIn(name, names)
+            self.assertIn(name.encode(), run("policies").stdout)
+        self.assertIn(b"cpu", run("devices").stdout)
+
+    def test_template_prints_the_text_alone(self):
+        template = self.file("t.jinja", "{{ bos_token }}{% for m in messages %}[{{ m.role }}]"
+                             "{{ m.content }}{% endfor %}{{ eos_token }}"
+                             "{% if add_generation_prompt %}>{% endif %}")
+        messages = self.file("m.json", json.dumps([{"role": "user", "content": "h\u00e9"}]))
+        base = ("template", "--messages", messages, "--template", template)
+        self.assertEqual(run(*base, "--bos", "^", "--eos", "$").stdout.decode(), "^[user]h\u00e9$>")
+        self.assertEqual(run(*base, "--no-generation-prompt").stdout.decode(), "[user]h\u00e9")
+        self.fails(2, ["--template"], "template", "--messages", messages)
+        self.fails(1, ["JSON"], "template", "--messages", template, "--template", template)
+
+
+@needs_model
+class Tokens(CliTest):
+    def test_a_file_is_taken_as_it_is(self):
+        text = b"  \r\nEnd without newline \xf0\x9f\x90\xa6 <|im_end|>\n\n"
+        ids = self.json("tokenize", "-m", MODEL, "-f", self.file("t", text))
+        self.assertTrue(all(isinstance(i, int) for i in ids))
+        self.assertEqual(run("detokenize", "-m", MODEL, "--ids", json.dumps(ids)).stdout, text)
+        self.assertEqual(run("detokenize", "-m", MODEL, "--ids", *ids).stdout, text)
+        listed = ",".join(map(str, ids))
+        self.assertEqual(run("detokenize", "-m", MODEL, "--ids", listed).stdout, text)
+
+    def test_special_tokens_only_when_asked_for(self):
+        plain = self.json("tokenize", "-m", MODEL, "-p", "<|im_end|>")
+        special = self.json("tokenize", "-m", MODEL, "-p", "<|im_end|>", "--parse-special")
+        self.assertGreater(len(plain), 1)
+        self.assertEqual(len(special), 1)
+        self.assertEqual(run("detokenize", "-m", MODEL, "--ids", *special, "--special").stdout,
+                         b"<|im_end|>")
+        self.fails(1, ["token"], "detokenize", "-m", MODEL, "--ids", "999999")
+        self.fails(1, ["x7"], "detokenize", "-m", MODEL, "--ids", "x7")
+
+    def test_template_of_the_model(self):
+        messages = self.file("m.json", json.dumps([{"role": "system", "content": "S"},
+                                                   {"role": "user", "content": "U"}]))
+        self.assertEqual(run("template", "-m", MODEL, "--messages", messages).stdout.decode(),
+                         "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
+                         "<|im_start|>assistant\n")
+
+
+@needs_model
+class Inspect(CliTest):
+    def test_fields(self):
+        result = self.json("inspect", "-m", MODEL, "--kv-cap", "24M", "--json")
+        self.has(result, "architecture parameters tensors context kv_bytes_per_token plan "
+                 "supported problems")
+        self.assertEqual(result["kv_bytes_per_token"], 23040)
+        self.assertIn(b"architecture: llama", run("inspect", "-m", MODEL).stdout)
+
+
+@needs_model
+class Run(CliTest):
+    FIELDS = ("text prompt_tokens generated_tokens prompt_tok_s decode_tok_s stop_reason memory kv")
+    MEMORY = "cap used peak weights kv_pages kv_metadata activations staging program"
+    KV = "rows_kept rows_full bytes bytes_full_f16 evicted_total evicted_forced per_layer"
+
+    def test_json_has_its_fields_and_stdout_nothing_else(self):
+        result = self.json("run", "-m", MODEL, "-p", "What is the capital of France?", "-n", 40,
+                           "--temp", 0, "--json")
+        self.has(result, self.FIELDS)
+        self.has(result["memory"], self.MEMORY)
+        self.has(result["kv"], self.KV)
+        self.assertIn("Paris", result["text"])
+        self.assertEqual(len(result["kv"]["per_layer"]), 30)
+        self.assertGreater(result["prompt_tokens"], 10)
+        self.assertGreater(result["decode_tok_s"], 0)
+        self.assertIn(result["stop_reason"], ("end", "length"))
+        m = result["memory"]
+        self.assertEqual(m["used"], sum(m[part] for part in self.MEMORY.split()[3:]))
+
+    def test_text_streams_to_stdout_and_figures_to_stderr(self):
+        done = run("run", "-m", MODEL, "-p", "Say hello.", "-n", 12, "--temp", 0, "--verbose")
+        as_json = self.json("run", "-m", MODEL, "-p", "Say hello.", "-n", 12, "--temp", 0, "--json")
+        self.assertEqual(done.stdout.decode(), as_json["text"] + "\n")
+        self.assertIn("tok/s", done.stderr.decode())
+
+    def test_raw_goes_on_from_the_text(self):
+        result = self.json("run", "-m", MODEL, "-p", "One, two, three,", "-n", 8, "--temp", 0,
+                           "--raw", "--json")
+        self.assertIn("four", result["text"])
+        self.assertEqual(result["stop_reason"], "length")
+        self.assertEqual(result["generated_tokens"], 8)
+
+    def test_a_cap_that_is_too_small_is_code_3_and_names_one_that_works(self):
+        self.fails(3, ["cap"], "run", "-m", MODEL, "-p", "hi", "--kv-cap", "100K")
+        self.fails(3, ["cap"], "run", "-m", MODEL, "-p", "hi", "--mem-cap", "10M")
+
+    def test_policy_none_at_the_cap_is_a_failure_that_keeps_the_text(self):
+        done = run("run", "-m", MODEL, "-f", self.file("long", TEXT * 4), "--kv-cap", "8M",
+                   "--evict", "none", "--json", "-n", 5)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(json.loads(done.stdout)["stop_reason"], "cap")
+        self.assertIn("cap", done.stderr.decode())
+
+    def test_interrupt_is_130(self):
+        with subprocess.Popen([CLI, "run", "-m", MODEL, "-p", "Count to a million.", "-n", "100000",
+                               "--kv-cap", "8M", "--json", "--verbose"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            os.set_blocking(process.stderr.fileno(), False)
+            seen, end = b"", time.time() + 60
+            while len(seen) < 20 and time.time() < end:
+                seen += process.stderr.read() or b""
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(json.loads(out)["stop_reason"], "cancelled")
+
+
+@needs_model
+class Chat(CliTest):
+    def test_script_is_one_object_a_turn(self):
+        saved = str(pathlib.Path(self.folder.name) / "saved.json")
+        script = self.file("script", "My name is Ada.\n\nWhat is /etc for?\n/save " + saved + "\n")
+        done = run("chat", "-m", MODEL, "--script", script, "-n", 16, "--temp", 0, "--json",
+                   "--kv-cap", "8M", "--system", "Be brief.")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        turns = [json.loads(line) for line in done.stdout.decode().splitlines()]
+        self.assertEqual([turn["turn"] for turn in turns], [1, 2])
+        for turn in turns:
+            self.has(turn, Run.FIELDS)
+            self.assertLessEqual(turn["memory"]["kv_peak"], 8 << 20)
+        messages = json.loads(pathlib.Path(saved).read_text())
+        self.assertEqual([m["role"] for m in messages],
+                         ["system", "user", "assistant", "user", "assistant"])
+        # What was saved goes on in another process, through a pipe.
+        done = run("chat", "-m", MODEL, "-n", 8, "--temp", 0, "--json",
+                   text_in=f"/load {saved}\nWhat is my name?\n")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        self.assertGreater(json.loads(done.stdout)["prompt_tokens"], turns[0]["prompt_tokens"])
+
+    def test_script_prints_the_conversation(self):
+        script = self.file("s", "Hello!\n")
+        done = run("chat", "-m", MODEL, "--script", script, "-n", 8, "--verbose")
+        self.assertIn("> Hello!", done.stdout.decode())
+        self.assertIn("tok/s", done.stderr.decode())
+        self.assertIn("KV cache, peak", done.stderr.decode())
+
+    def test_policy_none_at_the_cap_says_what_to_do(self):
+        script = self.file("s", "Hello!\n" + TEXT * 4 + "\nStill there?\n")
+        done = run("chat", "-m", MODEL, "--script", script, "-n", 8, "--kv-cap", "8M", "--evict",
+                   "none", "--json")
+        self.assertEqual(done.returncode, 1)
+        turns = [json.loads(line) for line in done.stdout.decode().splitlines()]
+        self.assertEqual([turn["stop_reason"] for turn in turns][1:], ["cap"])
+        self.assertIn("/save", done.stderr.decode())
+
+    def test_a_wrong_load_forgets_nothing(self):
+        done = run("chat", "-m", MODEL, "-n", 4, "--json",
+                   text_in=f"Hi\n/load {self.file('x', '[1]')}\n/load\n/stats\nAgain\n")
+        self.assertEqual(done.returncode, 0)
+        turns = [json.loads(line) for line in done.stdout.decode().splitlines()]
+        self.assertGreater(turns[1]["kv"]["tokens"], turns[0]["kv"]["tokens"] + 4)
+        self.assertIn("not a saved conversation", done.stderr.decode())
+
+
+@needs_model
+class Measure(CliTest):
+    def test_bench(self):
+        results = self.json("bench", "-m", MODEL, "-p", 32, "-n", 4, "-d", "0,64", "-r", 2,
+                            "--json")
+        self.assertEqual([(r["test"], r["depth"]) for r in results],
+                         [("pp32", 0), ("tg4", 0), ("pp32", 64), ("tg4", 64)])
+        for result in results:
+            self.has(result, "test depth tok_s_median tok_s_min tok_s_max kv_bytes mem_bytes")
+            self.assertLessEqual(result["tok_s_min"], result["tok_s_median"])
+            self.assertLessEqual(result["tok_s_median"], result["tok_s_max"])
+        table = run("bench", "-m", MODEL, "-p", 16, "-n", 0, "-d", 0, "-r", 1).stdout.decode()
+        self.assertIn("pp16", table)
+        self.assertNotIn("tg", table)
+
+    def test_logits(self):
+        ids = self.file("ids", "[1, 2, 3]")
+        out = str(pathlib.Path(self.folder.name) / "out.f32")
+        result = self.json("logits", "-m", MODEL, "--ids", ids, "--out", out, "--json")
+        self.assertEqual(result, {"tokens": 3, "vocab": VOCAB})
+        data = pathlib.Path(out).read_bytes()
+        self.assertEqual(len(data), 3 * VOCAB * 4)
+        self.assertEqual(run("logits", "-m", MODEL, "--ids", ids).stdout, data)
+        values = struct.unpack(f"<{3 * VOCAB}f", data)
+        self.assertTrue(all(map(math.isfinite, values)))
+        self.fails(2, ["--out"], "logits", "-m", MODEL, "--ids", ids, "--json")
+        self.fails(1, ["only 3"], "logits", "-m", MODEL, "--ids", ids, "--tokens", 4)
+
+    def test_eval_of_a_full_cache_is_no_difference(self):
+        result = self.json("eval", "-m", MODEL, "-f", self.file("t", TEXT), "--tokens", 200,
+                           "--evict", "none", "--json")
+        self.has(result, "tokens scored ppl_full ppl ppl_ratio kl_mean kl_p99 top1_agreement "
+                 "rows_kept_fraction kv_bytes_full kv_bytes kv_bytes_peak")
+        self.assertEqual((result["tokens"], result["scored"]), (200, 100))
+        self.assertEqual(result["kv_bytes_full"], 200 * 23040)
+        self.assertLess(abs(result["kl_mean"]), 1e-9)
+        self.assertEqual(result["top1_agreement"], 1)
+        self.assertEqual(result["rows_kept_fraction"], 1)
+
+    def test_eval_agrees_with_the_logits(self):
+        """The same figures, computed here from what `logits` writes."""
+        text, count, first = self.file("t", TEXT), 48, 40
+        def logits(kv_type):
+            raw = run("logits", "-m", MODEL, "-f", text, "--tokens", count, "--kv-type", kv_type,
+                      "--prefill-chunk", 16).stdout
+            rows = memoryview(raw).cast("f", (count, VOCAB)).tolist()[first:]
+            return [[x - m - math.log(sum(math.exp(y - m) for y in row)) for x in row]
+                    for row, m in ((row, max(row)) for row in rows)]
+        full, other = logits("f16"), logits("q8_0")
+        kl = [sum(math.exp(f) * (f - o) for f, o in zip(*pair)) for pair in zip(full, other)]
+        ids = self.json("tokenize", "-m", MODEL, "-f", text)[first + 1:count + 1]
+        result = self.json("eval", "-m", MODEL, "-f", text, "--tokens", count, "--score-from",
+                           first, "--kv-type", "q8_0", "--chunk", 16, "--json")
+        self.assertEqual(result["scored"], count - first)
+        self.assertAlmostEqual(result["kl_mean"], sum(kl) / len(kl), delta=1e-7)
+        self.assertAlmostEqual(result["kl_p99"], max(kl), delta=1e-7)
+        for field, rows in (("ppl_full", full), ("ppl", other)):
+            mean = sum(row[i] for row, i in zip(rows, ids)) / len(ids)
+            self.assertAlmostEqual(result[field] / math.exp(-mean), 1, delta=1e-6)
+
+    def test_eval_under_a_cap(self):
+        text = self.file("t", "Preface.\n" + TEXT)
+        result = self.json("eval", "-m", MODEL, "-f", text, "--from", "The sea", "--tokens", 300,
+                           "--score-from", 200, "--kv-cap", "2500K", "--kv-type", "q8_0",
+                           "--chunk", 32, "--json")
+        self.assertEqual(result["scored"], 100)
+        self.assertLessEqual(result["kv_bytes_peak"], 2500 << 10)
+        self.assertGreaterEqual(result["kl_mean"], 0)
+        self.assertGreater(result["kl_p99"], result["kl_mean"])
+        self.assertLess(result["rows_kept_fraction"], 1)
+        self.fails(1, ["--from"], "eval", "-m", MODEL, "-f", text, "--from", "not in there")
+        self.fails(2, ["--score-from"], "eval", "-m", MODEL, "-f", text, "--score-from", 99999)
+
+
+@needs_model
+class Example(CliTest):
+    def test_conversation(self):
+        done = subprocess.run([CONVERSATION, MODEL, str(6 << 20)], capture_output=True, timeout=300,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        out = done.stdout.decode()
+        self.assertIn("> And what do bees do in winter?", out)
+        self.assertEqual(out.count("uncapped they would take"), 4)
+
+    def test_errors(self):
+        done = subprocess.run([CONVERSATION, "/nowhere"], capture_output=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("NOT_FOUND", done.stderr.decode())
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)

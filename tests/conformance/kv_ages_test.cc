@@ -1,0 +1,82 @@
+// KvAgesOp on every backend: histograms, exactly.
+//
+// Method: the counts are computed a second time from decoded rows, with bins found by their starts.
+// Ages at both ends of bins and up to 2^20; pinned and recent rows; heads without rows; both ranks.
+#include <algorithm>
+
+#include "tests/conformance/kv_scene.h"
+
+namespace cormorant::conformance {
+namespace {
+
+CORM_CONFORMANCE(KvAgesTest);
+
+uint32_t BinOf(uint32_t age) {
+  uint32_t bin = 0;
+  while (bin + 1 < kAgeBins && AgeBinStart(bin + 1) <= age) ++bin;
+  return bin;
+}
+
+std::vector<uint32_t> Expected(const Scene& scene, std::span<const uint32_t> counts,
+                               const StepSequence& sequence) {
+  const uint32_t heads = scene.cache.geometry().heads();
+  std::vector<uint32_t> ages(size_t{heads} * (kAgeBins + 1), 0);
+  for (uint32_t head = 0; head < heads; ++head) {
+    uint32_t* row = &ages[size_t{head} * (kAgeBins + 1)];
+    for (uint32_t slot = 0; slot < counts[head]; ++slot) {
+      const Place place{sequence.table, head, slot};
+      const uint32_t important = scene.cache.last_important(place);
+      const uint32_t position = scene.cache.position(place);
+      if (important == kPinned || position >= sequence.recent_from) continue;
+      const uint32_t age = sequence.rank_by == RankBy::kPosition
+                               ? sequence.position_clock - position
+                               : sequence.clock - important;
+      ++row[BinOf(age)];
+      if (age >= sequence.natural_age) ++row[kAgeBins];
+    }
+  }
+  return ages;
+}
+
+TEST_P(KvAgesTest, CountsAreExact) {
+  for (RankBy rank_by : {RankBy::kLastImportant, RankBy::kPosition}) {
+    for (uint32_t clock : {300u, 5000u, 1u << 20, 3u << 20}) {
+      Scene scene(clock, 1);
+      scene.cache = HostCache(Geometry(2, 32, DType::kF16, DType::kF16, 700), TableCount(1), 3);
+      scene.Add(
+          KvAgesOp{scene.Out(DType::kU32, {scene.cache.geometry().heads(), kAgeBins + 1, 1})});
+      scene.Finish();
+      SetSequences(scene, {{0, 650, 70}});
+      StepSequence& sequence = scene.step->sequences()[0];
+      sequence.clock = clock;
+      sequence.position_clock = clock + 40;
+      sequence.rank_by = rank_by;
+      sequence.natural_age = 200;
+      sequence.recent_from = sequence.position_clock - 30;
+      const std::span<uint32_t> counts = scene.step->counts(0);
+      counts[2] = 0;
+      for (uint32_t head = 0; head < 4; ++head) {
+        for (uint32_t slot = 0; slot < counts[head]; ++slot) {
+          const Place place{sequence.table, head, slot};
+          const uint32_t start = AgeBinStart(scene.Below(kAgeBins));
+          const uint32_t edge = start - std::min(start, scene.Below(2));  // A start, or one below.
+          if (scene.Below(10) != 0)
+            scene.cache.last_important(place) = clock - std::min(clock, edge);
+          scene.cache.position(place) = sequence.position_clock - std::min(clock, edge + 1);
+        }
+      }
+      const std::string what =
+          absl::StrCat("kv_ages clock ", clock, " rank ", static_cast<uint32_t>(rank_by));
+      const std::vector<uint32_t> expected = Expected(scene, counts, sequence);
+      Outcome got, want;
+      if (!RunBoth(what, scene, &got, &want)) continue;
+      const Tensor& ages = scene.op<KvAgesOp>().ages;
+      CompareExactly<uint32_t>(what, got.At<uint32_t>(ages), expected);
+      CompareExactly<uint32_t>(what + " (reference)", want.At<uint32_t>(ages), expected);
+      CompareCaches(what, got.cache, scene.cache);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cormorant::conformance

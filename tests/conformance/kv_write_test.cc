@@ -1,0 +1,116 @@
+// KvWriteOp on every backend: the bytes of the cache, exactly.
+//
+// Method: the pages after the op are compared byte by byte with pages that the test encodes itself,
+// all other pages included. Sequences of one and of many rows, over page boundaries, different
+// counts in each head, pinned rows. Values that break naive rounding: ties, f16 subnormals and
+// overflow, zero blocks, an outlier, 1e-30, and blocks whose quotients lie at a half.
+#include <algorithm>
+#include <cmath>
+
+#include "tests/conformance/kv_scene.h"
+
+namespace cormorant::conformance {
+namespace {
+
+CORM_CONFORMANCE(KvWriteTest);
+
+/// Hard values in the first blocks of the first rows; `values` are neighbours in a head.
+void MakeHard(uint32_t row, std::span<float> values) {
+  const size_t block = std::min<size_t>(32, values.size());
+  switch (row) {
+    case 0:
+      std::fill_n(values.begin(), block, 0.0f);
+      return;
+    case 1:  // Quotients 0.5, 1.5, 2.5, ... of a scale of 2^-7.
+      for (size_t i = 0; i < block; ++i) values[i] = (static_cast<float>(i) + 0.5f) * 0x1p-7f;
+      values[0] = 127.0f * 0x1p-7f;
+      return;
+    case 2:
+      values[block - 1] = -1000.0f;
+      return;
+    case 3:
+      std::fill_n(values.begin(), block, 1e-30f);
+      return;
+    case 4:  // f16: ties to even, up and down; subnormals; the largest; beyond it.
+      for (size_t i = 0; i < block; ++i)
+        values[i] = 1.0f + (static_cast<float>(i) + 0.5f) * 0x1p-10f;
+      return;
+    case 5:
+      for (size_t i = 0; i < block; ++i) values[i] = (static_cast<float>(i) - 7.5f) * 0x1p-24f;
+      return;
+    case 6:
+      values[0] = 65519.0f, values[1] = -65520.0f, values[2] = 1e9f, values[3] = -0.0f;
+      return;
+    default:
+      return;
+  }
+}
+
+/// The cache as it must be afterwards.
+HostCache Expected(Scene& scene, const KvWriteOp& op) {
+  HostCache cache = scene.cache;
+  const uint32_t kv_heads = op.k.shape[1], head_dim = op.k.shape[2];
+  for (uint32_t s = 0; s < scene.step->header().sequences; ++s) {
+    const StepSequence& sequence = scene.step->sequences()[s];
+    for (uint32_t i = 0; i < sequence.rows; ++i) {
+      for (uint32_t g = 0; g < kv_heads; ++g) {
+        const uint32_t head = op.layer * kv_heads + g, row = sequence.first_row + i;
+        const Place place{sequence.table, head, scene.step->counts(s)[head] + i};
+        const size_t at = (size_t{row} * kv_heads + g) * head_dim;
+        cache.SetK(place, scene.At(op.k).subspan(at, head_dim));
+        cache.SetV(place, scene.At(op.v).subspan(at, head_dim));
+        cache.position(place) = scene.step->positions()[row];
+        cache.last_important(place) = i < sequence.pinned_rows ? kPinned : sequence.clock + i + 1;
+      }
+    }
+  }
+  return cache;
+}
+
+TEST_P(KvWriteTest, BytesAreExact) {
+  struct Shape {
+    uint32_t kv_heads, head_dim, bucket;
+    std::vector<SequenceShape> sequences;
+  };
+  for (const auto& [k_type, v_type] :
+       {std::pair(DType::kF16, DType::kF16), std::pair(DType::kQ8_0, DType::kQ8_0),
+        std::pair(DType::kQ8_0, DType::kF16), std::pair(DType::kF16, DType::kQ8_0)}) {
+    const bool is_half = k_type == DType::kF16 && v_type == DType::kF16;
+    for (const Shape& s :
+         {Shape{3, 64, 1, {{1, 0, 0}}}, Shape{1, 32, 1, {{1, 31, 0}}},
+          Shape{2, 128, 1, {{1, 32, 0}}}, Shape{3, 64, 100, {{97, 17, 17}}},
+          Shape{2, 64, 16, {{1, 40, 9}, {7, 0, 0}, {3, 63, 40}}}, Shape{2, 84, 9, {{9, 30, 5}}}}) {
+      if (s.head_dim % 32 != 0 && !is_half) continue;
+      Scene scene(s.head_dim + s.bucket, s.bucket);
+      const uint32_t sequences = static_cast<uint32_t>(s.sequences.size());
+      scene.cache = HostCache(Geometry(s.kv_heads, s.head_dim, k_type, v_type, 200),
+                              TableCount(sequences), s.bucket);
+      const Tensor k = scene.Temp({s.bucket, s.kv_heads, s.head_dim});
+      scene.Add(KvWriteOp{kLayers - 1, k, scene.Temp({s.bucket, s.kv_heads, s.head_dim})});
+      scene.Finish(sequences);
+      SetSequences(scene, s.sequences);
+      for (uint32_t i = 0; i < sequences; ++i) {
+        scene.step->sequences()[i].pinned_rows = std::min(i + 1, s.sequences[i].rows);
+      }
+      const KvWriteOp& op = scene.op<KvWriteOp>();
+      const uint32_t live = scene.step->header().rows;
+      for (const Tensor& tensor : {op.k, op.v}) {
+        scene.FillNormal(tensor, live);
+        const size_t width = size_t{s.kv_heads} * s.head_dim;
+        for (uint32_t row = 0; row < live; ++row) {
+          MakeHard(row, scene.At(tensor).subspan(row * width, s.head_dim));
+        }
+      }
+      const std::string what = absl::StrCat("kv_write ", Describe(scene.cache.geometry()), " R ",
+                                            live, " sequences ", sequences);
+      Outcome got, want;
+      if (!RunBoth(what, scene, &got, &want)) continue;
+      const HostCache expected = Expected(scene, op);
+      CompareCaches(what, got.cache, expected);
+      CompareCaches(what + " (reference)", want.cache, expected);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cormorant::conformance

@@ -1,0 +1,97 @@
+// A byte-level vocabulary made by hand, small enough that a test can say what it must do.
+//
+// Ids 0..255 are the bytes; behind them come the tokens of the merges, in order, and then the
+// special ones. Needs no file, so that fuzz targets can use it too.
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/text/vocabulary.h"
+
+namespace cormorant::testing {
+
+/// The visible character that stands for a byte in a vocabulary file.
+inline std::string ByteLevelChar(uint8_t byte) {
+  static const auto& chars = *new std::array<std::string, 256>([] {
+    std::array<std::string, 256> made;
+    uint32_t next = 0x100;
+    for (uint32_t b = 0; b < 256; ++b) {
+      const bool is_visible = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+      const uint32_t code = is_visible ? b : next++;
+      if (code < 0x80) {
+        made[b] = std::string(1, static_cast<char>(code));
+      } else {
+        made[b] = {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 0x3f))};
+      }
+    }
+    return made;
+  }());
+  return chars[byte];
+}
+
+inline std::string ByteLevelText(const std::string& bytes) {
+  std::string text;
+  for (const char byte : bytes) text += ByteLevelChar(static_cast<uint8_t>(byte));
+  return text;
+}
+
+inline uint32_t AddToken(const std::string& text, TokenType type, Vocabulary* vocabulary) {
+  vocabulary->tokens.push_back(text);
+  vocabulary->types.push_back(type);
+  return static_cast<uint32_t>(vocabulary->tokens.size() - 1);
+}
+
+/// The id of the token with this text in the file's alphabet; the test must know that there is one.
+inline uint32_t TokenOf(const std::string& text, const Vocabulary& vocabulary) {
+  const auto& tokens = vocabulary.tokens;
+  return static_cast<uint32_t>(std::find(tokens.begin(), tokens.end(), text) - tokens.begin());
+}
+
+/// Merges `left` and `right`, given as plain bytes, into a token that is added if it is new.
+inline void AddMerge(const std::string& left, const std::string& right, Vocabulary* vocabulary) {
+  const std::string merged = ByteLevelText(left + right);
+  if (TokenOf(merged, *vocabulary) == vocabulary->tokens.size()) {
+    AddToken(merged, TokenType::kNormal, vocabulary);
+  }
+  vocabulary->merges.push_back({TokenOf(ByteLevelText(left), *vocabulary),
+                                TokenOf(ByteLevelText(right), *vocabulary),
+                                TokenOf(merged, *vocabulary)});
+}
+
+/// Only the 256 bytes.
+inline Vocabulary ByteVocabulary(const std::string& pre) {
+  Vocabulary vocabulary;
+  vocabulary.model = "gpt2";
+  vocabulary.pre = pre;
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    AddToken(ByteLevelChar(static_cast<uint8_t>(byte)), TokenType::kNormal, &vocabulary);
+  }
+  return vocabulary;
+}
+
+/// The bytes, a few merges, <s> and </s> as BOS and EOS, more control tokens and two user-defined
+/// ones, of which one begins like the other.
+inline Vocabulary SmallVocabulary(const std::string& pre = "gpt-2") {
+  Vocabulary vocabulary = ByteVocabulary(pre);
+  const std::pair<const char*, const char*> merges[] = {
+      {"h", "e"},   {"l", "l"},   {"he", "ll"}, {" ", "w"},           {"hell", "o"},
+      {"o", "r"},   {"l", "d"},   {" w", "or"}, {" wor", "ld"},       {"1", "2"},
+      {"12", "3"},  {" ", " "},   {"  ", "  "}, {"\n", "\n"},         {"\xc3", "\xa9"},
+      {"\xf0", "\x9f"}, {"\xf0\x9f", "\x98"}, {"\xef", "\xbf"}, {"\xef\xbf", "\xbd"},
+  };
+  for (const auto& [left, right] : merges) AddMerge(left, right, &vocabulary);
+  vocabulary.bos = AddToken("<s>", TokenType::kControl, &vocabulary);
+  vocabulary.eos = AddToken("</s>", TokenType::kControl, &vocabulary);
+  AddToken("<|im_start|>", TokenType::kControl, &vocabulary);
+  AddToken("<|im_end|>", TokenType::kControl, &vocabulary);
+  AddToken("<tool>", TokenType::kUserDefined, &vocabulary);
+  AddToken("<tool>call", TokenType::kUserDefined, &vocabulary);
+  vocabulary.end_of_generation = {*vocabulary.eos, TokenOf("<|im_end|>", vocabulary)};
+  return vocabulary;
+}
+
+}  // namespace cormorant::testing

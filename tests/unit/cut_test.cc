@@ -1,0 +1,175 @@
+// SolveCut: what every solution must satisfy, on random sessions, and hand-computed cases.
+//
+// Method: heads of random rows with random ages are turned into histograms as KvAges would; the
+// solution is applied to the rows themselves, oldest first, and the promises of cut.h are checked.
+#include "runtime/cache/cut.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "gtest/gtest.h"
+#include "runtime/base/units.h"
+#include "runtime/ops/kv_page.h"
+#include "runtime/ops/ops.h"
+
+namespace cormorant {
+namespace {
+
+/// Heads as lists of ages; kProtected rows are not evictable.
+constexpr uint32_t kProtected = 0xffffffffu;
+
+struct World {
+  std::vector<std::vector<uint32_t>> heads;
+  uint32_t natural_age = 1000;
+  std::vector<uint32_t> counts, ages;
+
+  void Measure() {
+    counts.clear();
+    ages.assign(heads.size() * (kAgeBins + 1), 0);
+    for (size_t h = 0; h < heads.size(); ++h) {
+      counts.push_back(static_cast<uint32_t>(heads[h].size()));
+      for (uint32_t age : heads[h]) {
+        if (age == kProtected) continue;
+        ++ages[h * (kAgeBins + 1) + AgeBin(age)];
+        if (age >= natural_age) ++ages[h * (kAgeBins + 1) + kAgeBins];
+      }
+    }
+  }
+  uint32_t Evictable(size_t h) const {
+    return static_cast<uint32_t>(
+        std::count_if(heads[h].begin(), heads[h].end(), [](uint32_t a) { return a != kProtected; }));
+  }
+};
+
+World RandomWorld(std::mt19937& random, size_t heads) {
+  World world;
+  for (size_t h = 0; h < heads; ++h) {
+    std::vector<uint32_t> rows(random() % 800);
+    const uint32_t spread = 1 + random() % 3000;
+    for (uint32_t& age : rows) age = random() % 10 == 0 ? kProtected : random() % spread;
+    world.heads.push_back(std::move(rows));
+  }
+  world.Measure();
+  return world;
+}
+
+uint64_t Pages(uint32_t rows) { return CeilDiv(rows, kPageRows); }
+
+TEST(Cut, SolutionsFitAndTakeTheOldestFirst) {
+  std::mt19937 random(3);
+  int solved = 0, refused = 0;
+  for (int round = 0; round < 400; ++round) {
+    World world = RandomWorld(random, 1 + random() % 40);
+    CutProblem problem;
+    problem.counts = world.counts;
+    problem.ages = world.ages;
+    problem.room = random() % 65;
+    problem.floor = random() % 64;
+    problem.row_limit = 0xffffffffu;
+    uint64_t need = 0, least = 0;
+    for (size_t h = 0; h < world.heads.size(); ++h) {
+      need += Pages(world.counts[h] + problem.room);
+      least += Pages(std::max(world.counts[h] - world.Evictable(h),
+                              std::min(world.counts[h], problem.floor)) + problem.room);
+    }
+    problem.page_limit = static_cast<uint32_t>(random() % (need + 2));
+    const auto cut = SolveCut(problem);
+    if (problem.page_limit < least) {
+      EXPECT_TRUE(absl::IsResourceExhausted(cut.status()));
+      ++refused;
+      continue;
+    }
+    ASSERT_TRUE(cut.ok()) << cut.status();
+    ++solved;
+    uint64_t pages = 0, total = 0;
+    uint32_t oldest_kept_bin = 0, youngest_gone_bin = kAgeBins;
+    for (size_t h = 0; h < world.heads.size(); ++h) {
+      ASSERT_LE(cut->evict[h], world.Evictable(h));
+      const uint32_t keep = world.counts[h] - cut->evict[h];
+      ASSERT_GE(keep, std::min(world.counts[h], problem.floor));
+      pages += Pages(keep + problem.room);
+      total += cut->evict[h];
+      std::vector<uint32_t> evictable;
+      for (uint32_t age : world.heads[h]) {
+        if (age != kProtected) evictable.push_back(age);
+      }
+      std::sort(evictable.rbegin(), evictable.rend());
+      // A head at its floor, or topped up to whole pages, may keep what is older than elsewhere.
+      const bool has_whole_pages = (keep + problem.room) % kPageRows == 0;
+      if (cut->evict[h] > 0) {
+        youngest_gone_bin = std::min(youngest_gone_bin, AgeBin(evictable[cut->evict[h] - 1]));
+      }
+      if (cut->evict[h] < evictable.size() && !has_whole_pages && keep > problem.floor) {
+        oldest_kept_bin = std::max(oldest_kept_bin, AgeBin(evictable[cut->evict[h]]));
+      }
+    }
+    EXPECT_EQ(total, cut->total);
+    ASSERT_LE(pages, problem.page_limit);
+    if (total > 0) {
+      EXPECT_LE(oldest_kept_bin, youngest_gone_bin);
+    }
+    if (need <= problem.page_limit) {
+      EXPECT_EQ(total, 0u);
+    }
+  }
+  EXPECT_GT(solved, 100);
+  EXPECT_GT(refused, 5);
+}
+
+TEST(Cut, NaturalEvictionTakesExactlyWhatIsPastTheAge) {
+  std::mt19937 random(5);
+  for (int round = 0; round < 50; ++round) {
+    World world = RandomWorld(random, 12);
+    world.natural_age = 1 + random() % 2000;
+    world.Measure();
+    CutProblem problem;
+    problem.counts = world.counts;
+    problem.ages = world.ages;
+    problem.page_limit = problem.row_limit = 0xffffffffu;
+    problem.natural = true;
+    const auto cut = SolveCut(problem);
+    ASSERT_TRUE(cut.ok());
+    for (size_t h = 0; h < world.heads.size(); ++h) {
+      const auto past = std::count_if(world.heads[h].begin(), world.heads[h].end(), [&](uint32_t a) {
+        return a != kProtected && a >= world.natural_age;
+      });
+      EXPECT_EQ(cut->evict[h], past);
+    }
+    EXPECT_EQ(cut->natural, cut->total);
+  }
+}
+
+TEST(Cut, RowLimitHoldsInEveryHead) {
+  World world;
+  world.heads = {std::vector<uint32_t>(500, 7), std::vector<uint32_t>(90, 2000)};
+  world.Measure();
+  CutProblem problem;
+  problem.counts = world.counts;
+  problem.ages = world.ages;
+  problem.page_limit = 0xffffffffu;
+  problem.row_limit = 128;
+  problem.room = 28;
+  const auto cut = SolveCut(problem);
+  ASSERT_TRUE(cut.ok());
+  EXPECT_EQ(cut->evict, (std::vector<uint32_t>{400, 0}));
+}
+
+TEST(Cut, SparePagesGoToTheHeadThatLosesMostInTheLastBin) {
+  // Two heads of 64 rows, all of one age, and room for three pages: neither can keep both pages.
+  World world;
+  world.heads = {std::vector<uint32_t>(64, 100), std::vector<uint32_t>(64, 100)};
+  world.Measure();
+  CutProblem problem;
+  problem.counts = world.counts;
+  problem.ages = world.ages;
+  problem.page_limit = 3;
+  problem.row_limit = 0xffffffffu;
+  problem.floor = 8;
+  const auto cut = SolveCut(problem);
+  ASSERT_TRUE(cut.ok());
+  EXPECT_EQ(cut->total, 32u);  // No byte of the three pages is wasted.
+}
+
+}  // namespace
+}  // namespace cormorant

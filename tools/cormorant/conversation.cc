@@ -1,0 +1,229 @@
+// Turns, slash commands and figures of a conversation; see conversation.h.
+#include "tools/cormorant/conversation.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <iterator>
+
+namespace cli {
+
+const char kChatHelp[] =
+    "/stats       tokens, cache and memory so far\n"
+    "/save FILE   write the conversation as JSON messages\n"
+    "/load FILE   forget this conversation and go on with a saved one\n"
+    "/reset       forget this conversation\n"
+    "/quit        end (as Ctrl-D does)\n"
+    "/help        this list\n"
+    "Ctrl-C stops an answer.\n";
+
+namespace {
+
+constexpr const char* kCommands[] = {"/help",  "/stats", "/save", "/load",
+                                     "/reset", "/quit",  "/exit"};
+
+/// "of 8.0 MiB" or "no KV cap".
+std::string CapText(const corm_memory_stats& memory) {
+  return memory.kv_cap > 0 ? "of " + FormatBytes(memory.kv_cap) : "no KV cap";
+}
+
+}  // namespace
+
+Conversation::Conversation(const ConversationOptions& options, const OutputOptions& output,
+                           bool echo_user)
+    : options_(options),
+      output_(output),
+      echo_user_(echo_user),
+      talk_(!output.json     ? stdout
+            : output.verbose ? stderr
+                             : nullptr),
+      status_(!output.quiet && (output.verbose || (isatty(STDERR_FILENO) != 0 && !output.json))) {
+  CheckPolicyName(options_.cache);
+  engine_ = OpenEngine(options_.engine, output_);
+  start_ = std::chrono::steady_clock::now();
+  session_ = OpenSession(engine_.get(), options_.cache);
+  Start();
+}
+
+void Conversation::Start() {
+  Check(corm_session_reset(session_.get()));
+  if (options_.system.empty()) return;
+  Check(corm_session_add_message(session_.get(), "system", options_.system.c_str()));
+}
+
+Conversation::Next Conversation::Play(const std::string& line) {
+  if (line.find_first_not_of(" \t\r") == std::string::npos) return Next::kGoOn;
+  if (line[0] != '/') return Turn(line);
+  const size_t space = line.find(' ');
+  const std::string name = line.substr(0, space);
+  // A script may well speak of /etc; a person more likely mistyped a command.
+  const auto is_name = [&name](const char* known) { return name == known; };
+  if (echo_user_ && std::none_of(std::begin(kCommands), std::end(kCommands), is_name)) {
+    return Turn(line);
+  }
+  const size_t begin = line.find_first_not_of(' ', space);
+  return Command(name, begin == std::string::npos ? "" : line.substr(begin));
+}
+
+Conversation::Next Conversation::Command(const std::string& name, const std::string& argument) {
+  if (name == "/quit" || name == "/exit") return Next::kQuit;
+  try {
+    if (name == "/help") {
+      std::fputs(kChatHelp, stderr);
+    } else if (name == "/stats") {
+      PrintStats();
+    } else if (name == "/reset") {
+      Start();
+      std::fputs("The conversation is empty.\n", stderr);
+    } else if ((name == "/save" || name == "/load") && argument.empty()) {
+      std::fprintf(stderr, "%s needs a file name.\n", name.c_str());
+    } else if (name == "/save") {
+      Save(argument);
+    } else if (name == "/load") {
+      Load(argument);
+    } else {
+      std::fprintf(stderr, "There is no command %s.\n%s", name.c_str(), kChatHelp);
+    }
+  } catch (const Failure& failure) {
+    std::fprintf(stderr, "%s\n", failure.what());
+  }
+  return Next::kGoOn;
+}
+
+Conversation::Next Conversation::Turn(const std::string& text) {
+  if (talk_ != nullptr && echo_user_) {
+    std::fprintf(talk_, "\n> %s\n\n", text.c_str());
+    std::fflush(talk_);
+  }
+  const uint64_t dropped_before = KvStats(session_.get()).evicted_forced;
+  Check(corm_session_add_message(session_.get(), "user", text.c_str()));
+  const Answer answer = Reply(session_.get(), options_.sampling, {talk_, &output_});
+  if (talk_ != nullptr) std::fputs("\n", talk_);
+  ++turns_;
+  generated_ += answer.result.generated_tokens;
+  last_tok_s_ = Rate(answer.result.generated_tokens, answer.result.decode_seconds);
+  const bool capped = KvStats(session_.get()).evicted_forced > dropped_before;
+  if (capped && first_capped_tok_s_ == 0) first_capped_tok_s_ = last_tok_s_;
+  if (output_.json) {
+    Json json = AnswerJson(answer, engine_.get(), session_.get());
+    json["turn"] = turns_;
+    PrintJson(json, -1);
+  }
+  if (status_) PrintStatus(answer);
+  if (answer.interrupted) return Next::kInterrupted;
+  if (answer.status == CORM_OK || answer.status == CORM_CANCELLED) return Next::kGoOn;
+  Explain(answer);
+  return Next::kFailed;
+}
+
+void Conversation::Explain(const Answer& answer) const {
+  std::fprintf(stderr, "cormorant: %s\n", answer.error.c_str());
+  if (answer.status != CORM_RESOURCE_EXHAUSTED && answer.status != CORM_OUT_OF_RANGE) return;
+  std::fputs(
+      "The conversation is not lost: /save FILE keeps it, and a new chat with --evict corm or a "
+      "larger --kv-cap goes on after /load FILE. /reset starts an empty one.\n",
+      stderr);
+}
+
+void Conversation::Save(const std::string& path) const {
+  char* json = nullptr;
+  Check(corm_session_get_messages(session_.get(), &json));
+  const TextPtr owner(json);
+  const std::string text = Json::parse(json).dump(2) + "\n";
+  FILE* file = std::fopen(path.c_str(), "wb");
+  const bool written =
+      file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  const bool closed = file != nullptr && std::fclose(file) == 0;
+  if (!written || !closed) {
+    throw Failure(kFailed, "cannot write '" + path + "': " + std::strerror(errno));
+  }
+  std::fprintf(stderr, "Saved to %s.\n", path.c_str());
+}
+
+void Conversation::Load(const std::string& path) {
+  Json messages;
+  try {
+    messages = Json::parse(ReadFile(path));
+    // Everything is read before anything is forgotten.
+    for (const Json& message : messages) {
+      message.at("role").get<std::string>();
+      message.at("content").get<std::string>();
+    }
+  } catch (const Json::exception& error) {
+    throw Failure(kFailed, "'" + path + "' is not a saved conversation: " + error.what());
+  }
+  Check(corm_session_reset(session_.get()));
+  for (const Json& message : messages) {
+    Check(corm_session_add_message(session_.get(), message["role"].get<std::string>().c_str(),
+                                   message["content"].get<std::string>().c_str()));
+  }
+  std::fprintf(stderr, "Loaded %s messages; they are read with your next turn.\n",
+               FormatCount(messages.size()).c_str());
+}
+
+void Conversation::PrintStatus(const Answer& answer) const {
+  const corm_kv_stats kv = KvStats(session_.get());
+  const corm_memory_stats memory = MemoryStats(engine_.get());
+  const bool color = isatty(STDERR_FILENO) != 0;
+  std::fprintf(
+      stderr, "%s[%s tokens | KV %s %s | full cache %s | rows %s of %s | %s tok/s]%s\n",
+      color ? "\033[2m" : "", FormatCount(kv.tokens).c_str(), FormatBytes(kv.bytes).c_str(),
+      CapText(memory).c_str(), FormatBytes(kv.bytes_full_f16).c_str(),
+      FormatCount(static_cast<uint64_t>(kv.rows_kept)).c_str(), FormatCount(kv.rows_full).c_str(),
+      FormatRate(Rate(answer.result.generated_tokens, answer.result.decode_seconds)).c_str(),
+      color ? "\033[0m" : "");
+}
+
+void Conversation::PrintStats() const {
+  const corm_kv_stats kv = KvStats(session_.get());
+  const corm_memory_stats memory = MemoryStats(engine_.get());
+  const auto line = [](const char* name, const std::string& value) {
+    std::fprintf(stderr, "  %-16s %s\n", name, value.c_str());
+  };
+  line("tokens", FormatCount(kv.tokens));
+  line("rows kept", FormatCount(static_cast<uint64_t>(kv.rows_kept)) + " of " +
+                        FormatCount(kv.rows_full) + " a head");
+  line("KV",
+       FormatBytes(kv.bytes) + " (" + CapText(memory) + "), peak " + FormatBytes(memory.kv_peak));
+  line("full f16 cache", FormatBytes(kv.bytes_full_f16));
+  line("rows dropped",
+       FormatCount(kv.evicted_total) + ", by the cap alone " + FormatCount(kv.evicted_forced));
+  line("re-based", FormatCount(kv.rebased) + " times");
+  line("engine memory", FormatBytes(memory.used) + ", peak " + FormatBytes(memory.peak) +
+                            (memory.cap > 0 ? ", cap " + FormatBytes(memory.cap) : ""));
+  line("weights", FormatBytes(memory.weights));
+  line("process memory", FormatBytes(ReadProcessMemory().rss_bytes));
+}
+
+void Conversation::PrintSummary() const {
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start_;
+  const corm_kv_stats kv = KvStats(session_.get());
+  const corm_memory_stats memory = MemoryStats(engine_.get());
+  const ProcessMemory process = ReadProcessMemory();
+  const auto line = [](const char* name, const std::string& value) {
+    std::fprintf(stderr, "  %-22s %s\n", name, value.c_str());
+  };
+  std::fputs("\n", stderr);
+  line("conversation", FormatCount(turns_) + " turns, " + FormatCount(kv.tokens) + " tokens (" +
+                           FormatCount(generated_) + " generated) in " +
+                           FormatRate(seconds.count()) + " s");
+  line("KV cache, peak",
+       FormatBytes(memory.kv_peak) +
+           (memory.kv_cap > 0 ? " of the cap of " + FormatBytes(memory.kv_cap) : ", no cap"));
+  line("a full f16 cache", FormatBytes(kv.bytes_full_f16));
+  line("rows kept", FormatCount(static_cast<uint64_t>(kv.rows_kept)) + " of " +
+                        FormatCount(kv.rows_full) + " a head");
+  if (first_capped_tok_s_ > 0) {
+    line("decode speed", FormatRate(first_capped_tok_s_) + " tok/s when the cap was reached, " +
+                             FormatRate(last_tok_s_) + " tok/s at the end");
+  } else {
+    line("decode speed", FormatRate(last_tok_s_) + " tok/s");
+  }
+  line("process memory", FormatBytes(process.rss_bytes) + ", peak " +
+                             FormatBytes(process.rss_peak_bytes) + ", model included");
+}
+
+}  // namespace cli

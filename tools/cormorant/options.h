@@ -1,0 +1,100 @@
+// Options that several commands share, and how they become the library's option structs.
+//
+// A command holds the structs it needs, calls the Add...Options() functions to declare them on its
+// CLI11 subcommand, and later Open...() to get a loaded engine or a session. Nothing is checked
+// twice: what only the library can judge (is this policy known, does this cap hold the model) is
+// left to it, except where an early answer saves loading a model first.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "tools/cormorant/handles.h"
+
+namespace cli {
+
+/// What is printed, and how.
+struct OutputOptions {
+  bool json = false;
+  bool quiet = false;
+  bool verbose = false;
+};
+
+/// The model, the device and the caps; one set is one engine.
+struct EngineOptions {
+  std::string model;
+  std::string backend = "auto";
+  uint32_t device = 0;
+  uint32_t threads = 0;
+  uint64_t mem_cap_bytes = 0;
+  uint64_t kv_cap_bytes = 0;
+  std::string kv_type = "f16";
+  uint32_t context = 0;
+  uint32_t prefill_chunk = 0;
+  bool all_logits = false;  // Set by commands, not by the user.
+};
+
+/// What leaves the cache, and when.
+struct CacheOptions {
+  std::string evict;  // Empty: the library's default for this cap.
+  uint32_t corm_window = 0;
+  uint32_t recent = UINT32_MAX;
+  std::string basis;
+  float scale = 1.0f;
+  uint32_t interval = 0;
+  uint32_t sinks = 4;
+  bool pin_prompt = true;
+  bool pin_prompt_given = false;
+};
+
+/// How the next token is chosen.
+struct SamplingOptions {
+  uint32_t max_tokens = 1024;
+  float temperature = 0.7f;
+  uint32_t top_k = 40;
+  float top_p = 0.95f;
+  float min_p = 0.05f;
+  float repetition_penalty = 1.0f;
+  uint32_t repetition_window = 64;
+  uint64_t seed = 0;
+};
+
+/// Bytes from "24M", "1.5G", "4096"; K M G are binary, an "iB" or "B" may follow. Throws
+/// CLI::ValidationError naming `option` for anything else.
+uint64_t ParseBytes(const std::string& option, const std::string& text);
+
+/// Token ids from "[1, 2]", "1,2" or "1 2 3". Throws a Failure that names what is not an id.
+std::vector<uint32_t> ParseIds(const std::string& text);
+
+/// The bytes of a file exactly as they are; "-" is stdin. Throws a Failure that names the file.
+std::string ReadFile(const std::string& path);
+
+void AddOutputOptions(CLI::App& command, OutputOptions& options);
+/// Exactly one of the two has to be given.
+void AddChoice(CLI::App& command, CLI::Option* one, CLI::Option* other);
+/// Only --model.
+void AddModelOption(CLI::App& command, std::string& model, bool required = true);
+/// --model, device, caps and row type.
+void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_required = true);
+void AddCacheOptions(CLI::App& command, CacheOptions& options);
+void AddSamplingOptions(CLI::App& command, SamplingOptions& options);
+
+/// The library's form. Pointers in it are into `options`.
+corm_engine_options EngineOptionsFor(const EngineOptions& options);
+corm_generate_options GenerateOptionsFor(const SamplingOptions& options);
+
+/// Throws a Failure (bad usage) for a policy that does not exist, before any model is loaded.
+void CheckPolicyName(const CacheOptions& options);
+/// Loads the model, with progress on a terminal. A cap that is too small throws kCapTooSmall.
+EnginePtr OpenEngine(const EngineOptions& options, const OutputOptions& output);
+SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options);
+TokenizerPtr TokenizerOf(const corm_engine* engine);
+/// The vocabulary of a model file; weights are not read.
+TokenizerPtr OpenTokenizer(const std::string& model);
+
+/// Ids of `text`; `flags` are CORM_ENCODE_*.
+std::vector<uint32_t> Encode(const corm_tokenizer* tokenizer, const std::string& text,
+                             uint32_t flags);
+
+}  // namespace cli

