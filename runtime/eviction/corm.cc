@@ -21,7 +21,9 @@ constexpr PolicyOption kOptions[] = {
      "queries for which a row must have been minor to leave (256; with a cap: rows leave under "
      "pressure only, unless given)"},
     {"--corm-recent", "newest rows that never leave (256; less under a small cap)"},
-    {"--corm-basis", "t of the threshold c/t: step (tokens so far) or resident (rows of the head)"},
+    {"--corm-basis",
+     "t of the threshold c/t: step (tokens so far, the paper's) or resident (rows of the head, the "
+     "default under a cap)"},
     {"--corm-scale", "c of the threshold c/t (1)"},
     {"--sinks", "first tokens that never leave (4)"},
 };
@@ -32,7 +34,8 @@ EvictionRules Rules(const PolicyOptions& options) {
   rules.judges = true;
   rules.rank_by = RankBy::kLastImportant;
   rules.sinks = options.sinks;
-  rules.basis = options.basis.value_or(ThresholdBasis::kStep);
+  rules.basis = options.basis.value_or(options.capped ? ThresholdBasis::kResident
+                                                      : ThresholdBasis::kStep);
   rules.importance_scale = options.importance_scale;
   rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
   // At most a quarter of what a head can hold is set aside for rows too young to be judged.

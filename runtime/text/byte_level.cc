@@ -15,10 +15,10 @@ bool IsItself(uint32_t code) {
 uint32_t ByteOf(uint32_t code) {
   constexpr uint32_t kNone = 0x100;
   if (code < 0x100) return IsItself(code) ? code : kNone;
-  const uint32_t nth = code - 0x100;  // Of the bytes that are not themselves:
-  if (nth <= 0x20) return nth;                  // 0x00..0x20,
-  if (nth <= 0x42) return nth - 0x21 + 0x7f;    // 0x7f..0xa0
-  return nth == 0x43 ? 0xad : kNone;            // and 0xad.
+  const uint32_t nth = code - 0x100;          // Of the bytes that are not themselves:
+  if (nth <= 0x20) return nth;                // 0x00..0x20,
+  if (nth <= 0x42) return nth - 0x21 + 0x7f;  // 0x7f..0xa0
+  return nth == 0x43 ? 0xad : kNone;          // and 0xad.
 }
 
 }  // namespace

@@ -17,20 +17,20 @@ namespace cormorant {
 namespace {
 
 // White space as the models' own engines see it: Unicode's White_Space. PCRE2's \s also takes
-// U+180E, so these stand for \s and \S.
+// U+180E, so this stands for \s, and [^...] for \S.
 #define CORM_SPACE "\\p{Z}\\t-\\r\\x{85}"
+#define CORM_SPACES "[" CORM_SPACE "]"
+// White space without the last one before something else.
+#define CORM_GAP CORM_SPACES "+(?![^" CORM_SPACE "])|" CORM_SPACES "+"
+// What is no word, number or white space, with the space before it.
+#define CORM_SYMBOLS " ?[^" CORM_SPACE "\\p{L}\\p{N}]+"
 
-// GPT-2: contractions, words and numbers with the space before them, the rest, white space without
-// the last one before a word.
-#define CORM_GPT2                                                      \
-  "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+"                         \
-  "| ?[^" CORM_SPACE "\\p{L}\\p{N}]+|[" CORM_SPACE "]+(?![^" CORM_SPACE "])|[" CORM_SPACE "]+"
+#define CORM_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|" CORM_SYMBOLS "|" CORM_GAP
 
 // GPT-4 and its heirs, which differ in how many digits they take at a time.
-#define CORM_GPT4(digits)                                                  \
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits       \
-  "| ?[^" CORM_SPACE "\\p{L}\\p{N}]+[\\r\\n]*|[" CORM_SPACE "]*[\\r\\n]+"       \
-  "|[" CORM_SPACE "]+(?![^" CORM_SPACE "])|[" CORM_SPACE "]+"
+#define CORM_GPT4(digits)                                                               \
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "|" CORM_SYMBOLS \
+  "[\\r\\n]*|" CORM_SPACES "*[\\r\\n]+|" CORM_GAP
 
 constexpr const char* kGpt2[] = {CORM_GPT2};
 constexpr const char* kDigitsThenGpt2[] = {"\\p{N}", CORM_GPT2};
@@ -148,9 +148,9 @@ class PreTokenizer::Regex {
                                     buffers->match.get(), buffers->context.get());
       if (found == PCRE2_ERROR_NOMATCH) break;
       if (found < 0) {
-        return absl::ResourceExhaustedError(
-            absl::StrCat("splitting ", text.size(), " bytes of text into words: ",
-                         PcreMessage(found), "; give the text in smaller parts"));
+        return absl::ResourceExhaustedError(absl::StrCat(
+            "splitting ", text.size(), " bytes of text into words: ", PcreMessage(found),
+            "; give the text in smaller parts"));
       }
       CORM_CHECK(match[0] >= at && match[1] > match[0]);  // No expression matches nothing.
       if (match[0] > at) pieces->push_back(text.substr(at, match[0] - at));
@@ -185,9 +185,8 @@ absl::Status PreTokenizer::Split(absl::string_view text, Scratch* scratch,
     return absl::ResourceExhaustedError("PCRE2 has no memory for a match");
   }
   const uint64_t limit = kMatchLimitBase + kMatchLimitPerByte * text.size();
-  pcre2_set_match_limit(
-      buffers->context.get(),
-      static_cast<uint32_t>(std::min<uint64_t>(limit, std::numeric_limits<uint32_t>::max())));
+  pcre2_set_match_limit(buffers->context.get(), static_cast<uint32_t>(std::min<uint64_t>(
+                                                    limit, std::numeric_limits<uint32_t>::max())));
   pieces->clear();
   if (text.empty()) return absl::OkStatus();
   pieces->push_back(text);

@@ -33,8 +33,8 @@ std::string PreTokenizerRuleNames();
 class PreTokenizer {
  public:
   enum class Jit { kWhereAllowed, kOff };
-  static absl::StatusOr<std::unique_ptr<const PreTokenizer>> Create(
-      const PreTokenizerRule& rule, Jit jit = Jit::kWhereAllowed);
+  static absl::StatusOr<std::unique_ptr<const PreTokenizer>> Create(const PreTokenizerRule& rule,
+                                                                    Jit jit = Jit::kWhereAllowed);
   ~PreTokenizer();
 
   /// What one thread needs to split; as many as there are threads may share a PreTokenizer.

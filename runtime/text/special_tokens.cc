@@ -18,8 +18,7 @@ void SpecialTokens::Seal() {
   entries_.shrink_to_fit();
 }
 
-std::optional<SpecialTokens::Match> SpecialTokens::Find(absl::string_view text,
-                                                        size_t from) const {
+std::optional<SpecialTokens::Match> SpecialTokens::Find(absl::string_view text, size_t from) const {
   if (entries_.empty()) return std::nullopt;
   for (size_t at = from; at < text.size(); ++at) {
     if (!begins_[static_cast<uint8_t>(text[at])]) continue;

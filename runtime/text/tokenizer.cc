@@ -40,9 +40,8 @@ struct Tokenizer::Scratch {
 absl::StatusOr<std::shared_ptr<const Tokenizer>> Tokenizer::Create(Vocabulary vocabulary) {
   CORM_RETURN_IF_ERROR(CheckVocabulary(vocabulary));
   if (vocabulary.model != "gpt2") {
-    return absl::UnimplementedError(
-        absl::StrCat("tokenizer model ", Quoted(vocabulary.model),
-                     " is not supported; byte-level BPE ('gpt2') is"));
+    return absl::UnimplementedError(absl::StrCat("tokenizer model ", Quoted(vocabulary.model),
+                                                 " is not supported; byte-level BPE ('gpt2') is"));
   }
   const PreTokenizerRule* rule = FindPreTokenizerRule(vocabulary.pre);
   if (rule == nullptr) {
@@ -105,7 +104,8 @@ void Tokenizer::IndexSpecialTokens() {
 
 absl::string_view Tokenizer::Piece(uint32_t id) const {
   if (id >= size()) return "";
-  return absl::string_view(bytes_).substr(piece_begin_[id], piece_begin_[id + 1] - piece_begin_[id]);
+  return absl::string_view(bytes_).substr(piece_begin_[id],
+                                          piece_begin_[id + 1] - piece_begin_[id]);
 }
 
 bool Tokenizer::is_special(uint32_t id) const {
@@ -181,7 +181,8 @@ absl::Status Tokenizer::EncodePiece(absl::string_view piece, Scratch* scratch,
       ids->insert(ids->end(), replacement_ids_.begin(), replacement_ids_.end());
     } else {
       return absl::InvalidArgumentError(
-          absl::StrCat("the text ", Quoted(piece), " has a byte without a token, and the vocabulary "
+          absl::StrCat("the text ", Quoted(piece),
+                       " has a byte without a token, and the vocabulary "
                        "cannot write U+FFFD in its place"));
     }
   }

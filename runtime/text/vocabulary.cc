@@ -25,10 +25,22 @@ constexpr char kAddEosKey[] = "tokenizer.ggml.add_eos_token";
 
 /// Texts with which models say that they are done, whatever else the file names.
 constexpr absl::string_view kEndTexts[] = {
-    "<|endoftext|>", "<|end_of_text|>", "<|im_end|>",     "<|eot_id|>",
-    "<|eom_id|>",    "<|end|>",         "<|end_of_turn|>", "<end_of_turn>",
-    "<|return|>",    "<|call|>",        "</s>",           "<EOT>",
-    "<eos>",         "<end_of_utterance>", "<｜end▁of▁sentence｜>", "<|END_OF_TURN_TOKEN|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|end_of_turn|>",
+    "<end_of_turn>",
+    "<|return|>",
+    "<|call|>",
+    "</s>",
+    "<EOT>",
+    "<eos>",
+    "<end_of_utterance>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<｜end▁of▁sentence｜>",
 };
 
 absl::Status Wrong(absl::string_view key, absl::string_view what) {

@@ -78,10 +78,11 @@ inline Vocabulary ByteVocabulary(const std::string& pre) {
 inline Vocabulary SmallVocabulary(const std::string& pre = "gpt-2") {
   Vocabulary vocabulary = ByteVocabulary(pre);
   const std::pair<const char*, const char*> merges[] = {
-      {"h", "e"},   {"l", "l"},   {"he", "ll"}, {" ", "w"},           {"hell", "o"},
-      {"o", "r"},   {"l", "d"},   {" w", "or"}, {" wor", "ld"},       {"1", "2"},
-      {"12", "3"},  {" ", " "},   {"  ", "  "}, {"\n", "\n"},         {"\xc3", "\xa9"},
-      {"\xf0", "\x9f"}, {"\xf0\x9f", "\x98"}, {"\xef", "\xbf"}, {"\xef\xbf", "\xbd"},
+      {"h", "e"},           {"l", "l"},       {"he", "ll"},         {" ", "w"},
+      {"hell", "o"},        {"o", "r"},       {"l", "d"},           {" w", "or"},
+      {" wor", "ld"},       {"1", "2"},       {"12", "3"},          {" ", " "},
+      {"  ", "  "},         {"\n", "\n"},     {"\xc3", "\xa9"},     {"\xf0", "\x9f"},
+      {"\xf0\x9f", "\x98"}, {"\xef", "\xbf"}, {"\xef\xbf", "\xbd"},
   };
   for (const auto& [left, right] : merges) AddMerge(left, right, &vocabulary);
   vocabulary.bos = AddToken("<s>", TokenType::kControl, &vocabulary);

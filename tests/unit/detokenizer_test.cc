@@ -71,17 +71,15 @@ TEST(Detokenizer, WrongBytesBecomeReplacementCharacters) {
   const std::pair<const char*, const char*> cases[] = {
       {"\xff", FFFD},
       {"a\x80z", "a" FFFD "z"},
-      {"\xe4\xbd", FFFD},                                       // Cut off by the end.
-      {"\xe4\xbd\xe4\xbd\xa0", FFFD "你"},                      // Cut off by a character.
+      {"\xe4\xbd", FFFD},                   // Cut off by the end.
+      {"\xe4\xbd\xe4\xbd\xa0", FFFD "你"},  // Cut off by a character.
       {"\xf0\x9f\x98 ", FFFD " "},
-      {"\xed\xa0\x80", FFFD FFFD FFFD},                         // A surrogate.
-      {"\xe0\x80\x80", FFFD FFFD FFFD},                         // Over-long.
-      {"\xf4\x90\x80\x80", FFFD FFFD FFFD FFFD},                // Past U+10FFFF.
+      {"\xed\xa0\x80", FFFD FFFD FFFD},           // A surrogate.
+      {"\xe0\x80\x80", FFFD FFFD FFFD},           // Over-long.
+      {"\xf4\x90\x80\x80", FFFD FFFD FFFD FFFD},  // Past U+10FFFF.
       // Tables 3-8 to 3-11 of the Unicode standard, version 15.
-      {"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41",
-       FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
-      {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41",
-       FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
+      {"\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41", FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
+      {"\xed\xa0\x80\xed\xbf\xbf\xed\xaf\x41", FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A"},
       {"\xf4\x91\x92\x93\xff\x41\x80\xbf\x42", FFFD FFFD FFFD FFFD FFFD "A" FFFD FFFD "B"},
       {"\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", FFFD FFFD FFFD FFFD "A"},
       {"\xef\xbf\xbd\xf4\x8f\xbf\xbf\xed\x9f\xbf", FFFD "\xf4\x8f\xbf\xbf\xed\x9f\xbf"},
@@ -121,7 +119,7 @@ TEST(Detokenizer, HowBytesAreSpreadDoesNotMatter) {
   // Tokens of one to three random bytes, against the same bytes pushed one by one.
   Vocabulary vocabulary = cormorant::testing::ByteVocabulary("gpt-2");
   std::mt19937_64 random(11);
-  constexpr uint8_t kBytes[] = {'a', 0xc3, 0xa9, 0xe4, 0xbd, 0xa0, 0xf0, 0x9f,
+  constexpr uint8_t kBytes[] = {'a',  0xc3, 0xa9, 0xe4, 0xbd, 0xa0, 0xf0, 0x9f,
                                 0x98, 0x80, 0xff, 0xed, 0xa0, 0xf4, 0x8f};
   for (size_t i = 0; i < 400; ++i) {
     std::string bytes;

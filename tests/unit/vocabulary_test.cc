@@ -1,8 +1,8 @@
 // ReadVocabulary on files that are right, unusual and wrong.
 //
-// Method: a small file is written key by key, so that each test changes one key. Wrong files must be
-// refused with a message that names the key; random damage must never crash. Real files, where they
-// are, must be read whole.
+// Method: a small file is written key by key, so that each test changes one key. Wrong files must
+// be refused with a message that names the key; random damage must never crash. Real files, where
+// they are, must be read whole.
 #include "runtime/text/vocabulary.h"
 
 #include <cstdlib>
@@ -156,9 +156,9 @@ TEST(Vocabulary, MissingKeysAreNamed) {
 TEST(Vocabulary, WrongTypesAreNamed) {
   const auto text = [](GgufWriter& w, const std::string& k) { w.AddString(k, "many"); };
   const auto number = [](GgufWriter& w, const std::string& k) { w.AddU32(k, 7); };
-  for (const char* key : {"tokens", "token_type", "merges", "bos_token_id", "eos_token_id",
-                          "eot_token_id", "eom_token_id", "add_bos_token", "add_eos_token",
-                          "add_space_prefix"}) {
+  for (const char* key :
+       {"tokens", "token_type", "merges", "bos_token_id", "eos_token_id", "eot_token_id",
+        "eom_token_id", "add_bos_token", "add_eos_token", "add_space_prefix"}) {
     ExpectRefusal(Keys().Set(key, text), {absl::StrCat("tokenizer.ggml.", key), "string"});
   }
   for (const char* key : {"model", "pre", "tokens", "add_bos_token"}) {
@@ -247,8 +247,10 @@ TEST(Vocabulary, DamageNeverCrashes) {
 TEST(Vocabulary, RealFilesAreRead) {
   const char* folder = std::getenv("CORMORANT_SHARED_DATA");
   if (folder == nullptr) GTEST_SKIP() << "CORMORANT_SHARED_DATA is not set";
+  const std::string vocabularies = absl::StrCat(folder, "/tokenizers");
+  if (!std::filesystem::is_directory(vocabularies)) GTEST_SKIP() << "no " << vocabularies;
   size_t files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(folder) + "/tokenizers")) {
+  for (const auto& entry : std::filesystem::directory_iterator(vocabularies)) {
     if (entry.path().extension() != ".gguf") continue;
     const auto file = GgufFile::Open(entry.path().string());
     ASSERT_TRUE(file.ok()) << file.status();
