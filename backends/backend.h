@@ -104,7 +104,8 @@ class Backend {
 
   /// Zeroed memory, or RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) = 0;
-  virtual absl::Status Upload(Buffer& to, uint64_t offset_bytes, std::span<const std::byte> from) = 0;
+  virtual absl::Status Upload(Buffer& to, uint64_t offset_bytes,
+                              std::span<const std::byte> from) = 0;
   virtual absl::Status Download(std::span<std::byte> to, const Buffer& from,
                                 uint64_t offset_bytes) = 0;
 
@@ -113,9 +114,10 @@ class Backend {
   /// Brings weights to the device; index i of `tensors` is weight i of tapes. How `tape` uses a
   /// tensor decides its layout; plans compiled later may use it in the same ways only.
   /// `progress` (may be null) is told the fraction done, on this thread.
-  virtual absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(
-      std::span<const HostTensor> tensors, const Tape& tape, void (*progress)(void*, float),
-      void* user) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(std::span<const HostTensor> tensors,
+                                                               const Tape& tape,
+                                                               void (*progress)(void*, float),
+                                                               void* user) = 0;
 
   /// Device bytes a plan of this tape takes beside its regions (scratch of its kernels). Pure.
   virtual uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry) const = 0;

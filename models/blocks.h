@@ -1,7 +1,7 @@
 // The fragments that decoders are made of, as pieces of tape.
 //
-// Each function appends the ops of one part to the builder. A fragment takes its weights by name from
-// the table; problems are collected there, so a fragment never fails.
+// Each function appends the ops of one part to the builder. A fragment takes its weights by name
+// from the table; problems are collected there, so a fragment never fails.
 #pragma once
 #include <string>
 

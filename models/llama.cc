@@ -1,7 +1,7 @@
 // The llama architecture: pre-norm decoder, grouped-query attention with interleaved RoPE, SwiGLU.
 //
-// Covers files that say general.architecture = llama: Llama 1 to 3, SmolLM2, Mistral 7B and others of
-// the same shape. Source: Touvron et al. 2023, arXiv 2302.13971 and 2307.09288.
+// Covers files that say general.architecture = llama: Llama 1 to 3, SmolLM2, Mistral 7B and others
+// of the same shape. Source: Touvron et al. 2023, arXiv 2302.13971 and 2307.09288.
 #include "models/blocks.h"
 #include "models/model.h"
 
@@ -10,7 +10,8 @@ namespace {
 
 void WriteTape(const ModelConfig& config, WeightTable& weights, TapeBuilder& builder) {
   RopeSpec rope = config.rope;
-  if (weights.Has("rope_freqs.weight")) {  // Llama 3.1 and later stretch low frequencies by factors.
+  if (weights.Has(
+          "rope_freqs.weight")) {  // Llama 3.1 and later stretch low frequencies by factors.
     rope.factors = weights.Take("rope_freqs.weight", {rope.dims / 2});
   }
   const Tensor x = EmbedTokens(config, weights, builder);

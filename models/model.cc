@@ -17,8 +17,7 @@ constexpr uint64_t kMaxDimension = 1u << 20;
 absl::Status ReadCount(const GgufFile& file, const std::string& key, uint64_t max, uint32_t* to) {
   CORM_ASSIGN_OR_RETURN(const uint64_t value, file.Unsigned(key));
   if (value == 0 || value > max) {
-    return absl::DataLossError(
-        absl::StrCat("'", key, "' is ", value, "; expected 1 to ", max));
+    return absl::DataLossError(absl::StrCat("'", key, "' is ", value, "; expected 1 to ", max));
   }
   *to = static_cast<uint32_t>(value);
   return absl::OkStatus();
@@ -35,8 +34,8 @@ absl::Status ReadRopeScaling(const GgufFile& file, const std::string& prefix, Ro
     CORM_ASSIGN_OR_RETURN(const absl::string_view type, file.String(type_key));
     if (type == "none") return absl::OkStatus();
     if (type != "linear") {
-      return absl::UnimplementedError(absl::StrCat("'", type_key, "' is '", type,
-                                                   "'; this version computes none and linear"));
+      return absl::UnimplementedError(
+          absl::StrCat("'", type_key, "' is '", type, "'; this version computes none and linear"));
     }
   }
   for (const char* name : {"rope.scaling.factor", "rope.scale_linear"}) {
@@ -132,9 +131,9 @@ absl::StatusOr<const ModelDef*> FindModel(const GgufFile& file) {
     if (def->architecture == name) return def;
     known.push_back(def->architecture);
   }
-  return absl::UnimplementedError(absl::StrCat("architecture '", name,
-                                               "' is not known; this version computes: ",
-                                               absl::StrJoin(known, ", ")));
+  return absl::UnimplementedError(
+      absl::StrCat("architecture '", name,
+                   "' is not known; this version computes: ", absl::StrJoin(known, ", ")));
 }
 
 absl::StatusOr<ModelConfig> ReadCommonConfig(const GgufFile& file) {
@@ -153,14 +152,14 @@ absl::StatusOr<ModelConfig> ReadCommonConfig(const GgufFile& file) {
         ReadCount(file, prefix + "attention.head_count_kv", config.heads, &config.kv_heads));
   }
   if (file.Has(prefix + "attention.key_length")) {
-    CORM_RETURN_IF_ERROR(
-        ReadCount(file, prefix + "attention.key_length", 1024, &config.head_dim));
+    CORM_RETURN_IF_ERROR(ReadCount(file, prefix + "attention.key_length", 1024, &config.head_dim));
     if (file.Has(prefix + "attention.value_length")) {
       uint32_t value_dim = 0;
       CORM_RETURN_IF_ERROR(ReadCount(file, prefix + "attention.value_length", 1024, &value_dim));
       if (value_dim != config.head_dim) {
-        return absl::UnimplementedError(absl::StrCat("key heads of ", config.head_dim, " and value heads of ",
-                                                     value_dim, "; this version needs them equal"));
+        return absl::UnimplementedError(absl::StrCat("key heads of ", config.head_dim,
+                                                     " and value heads of ", value_dim,
+                                                     "; this version needs them equal"));
       }
     }
   } else {
@@ -175,8 +174,7 @@ absl::StatusOr<ModelConfig> ReadCommonConfig(const GgufFile& file) {
   config.norm_eps = static_cast<float>(eps);
   config.rope.dims = config.head_dim;
   if (file.Has(prefix + "rope.dimension_count")) {
-    CORM_RETURN_IF_ERROR(
-        ReadCount(file, prefix + "rope.dimension_count", 1024, &config.rope.dims));
+    CORM_RETURN_IF_ERROR(ReadCount(file, prefix + "rope.dimension_count", 1024, &config.rope.dims));
   }
   if (file.Has(prefix + "rope.freq_base")) {
     CORM_ASSIGN_OR_RETURN(const double base, file.Number(prefix + "rope.freq_base"));

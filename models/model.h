@@ -1,8 +1,8 @@
 // What a model architecture must say of itself: which GGUF it reads and the tape of one step.
 //
 // An architecture is one file, models/<name>.cc, that defines `const ModelDef kModel_<name>`; CMake
-// finds it by name. It reads its hyper-parameters from GGUF metadata and writes a decoder as a tape.
-// It knows no device, no session and no cache policy.
+// finds it by name. It reads its hyper-parameters from GGUF metadata and writes a decoder as a
+// tape. It knows no device, no session and no cache policy.
 #pragma once
 #include <cstdint>
 #include <initializer_list>
@@ -71,7 +71,8 @@ class WeightTable {
 struct ModelDef {
   absl::string_view architecture;  // As general.architecture names it.
   absl::StatusOr<ModelConfig> (*read_config)(const GgufFile& file);
-  /// Writes a step of builder.rows() rows: token ids in, logits [O,V] (the builder's first Out) out.
+  /// Writes a step of builder.rows() rows: token ids in, logits [O,V] (the builder's first Out)
+  /// out.
   void (*write_tape)(const ModelConfig& config, WeightTable& weights, TapeBuilder& builder);
 };
 

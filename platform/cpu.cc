@@ -5,6 +5,8 @@
 #include <sys/utsname.h>
 #if defined(__aarch64__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
 
 #include <cstdlib>
@@ -26,6 +28,14 @@ std::string FirstLine(const std::string& path) {
   return line;
 }
 
+#if defined(__x86_64__)
+/// Asked of the CPU itself: not every compiler's run-time library knows the name.
+bool HasF16C() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 }  // namespace
 
 absl::string_view CpuIsaName(CpuIsa isa) {
@@ -37,8 +47,7 @@ absl::string_view CpuIsaName(CpuIsa isa) {
 bool CpuHas(CpuIsa isa) {
   if (isa == CpuIsa::kPortable) return true;
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16C();
   if (isa == CpuIsa::kAvx2) return avx2;
   if (isa == CpuIsa::kAvx512) {
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -65,8 +74,8 @@ absl::StatusOr<CpuIsa> ChooseCpuIsa() {
   for (CpuIsa isa : kAllIsas) {
     if (CpuIsaName(isa) != wish) continue;
     if (CpuHas(isa)) return isa;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "CORMORANT_CPU=", wish, ": this CPU cannot execute it; it has ", usable));
+    return absl::FailedPreconditionError(
+        absl::StrCat("CORMORANT_CPU=", wish, ": this CPU cannot execute it; it has ", usable));
   }
   return absl::InvalidArgumentError(
       absl::StrCat("CORMORANT_CPU=", wish, " is not known; this CPU has ", usable));

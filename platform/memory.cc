@@ -42,9 +42,8 @@ void* MapHuge(uint64_t bytes) {
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return MAP_FAILED;
   char* const first = static_cast<char*>(start);
-  char* const aligned =
-      first + (RoundUp(reinterpret_cast<uintptr_t>(first), kHugePage) -
-               reinterpret_cast<uintptr_t>(first));
+  char* const aligned = first + (RoundUp(reinterpret_cast<uintptr_t>(first), kHugePage) -
+                                 reinterpret_cast<uintptr_t>(first));
   if (aligned != first) munmap(first, static_cast<size_t>(aligned - first));
   char* const end = aligned + bytes;
   if (end != first + mapped) munmap(end, static_cast<size_t>(first + mapped - end));
@@ -57,12 +56,12 @@ void* MapHuge(uint64_t bytes) {
 absl::StatusOr<AlignedMemory> AlignedMemory::Allocate(uint64_t bytes) {
   if (TakePendingFailure()) return Refused(bytes, "failure asked for by a test");
   if (bytes == 0) return AlignedMemory();
-  if (bytes > std::numeric_limits<uint64_t>::max() / 4) return Refused(bytes, "no machine has that");
+  if (bytes > std::numeric_limits<uint64_t>::max() / 4)
+    return Refused(bytes, "no machine has that");
   const uint64_t mapped = RoundUp(bytes, kAlignment);
-  void* const data = mapped >= kHugePage
-                         ? MapHuge(mapped)
-                         : mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const data = mapped >= kHugePage ? MapHuge(mapped)
+                                         : mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return Refused(bytes, std::strerror(errno));
   held_bytes.fetch_add(bytes, std::memory_order_relaxed);
   return AlignedMemory(static_cast<std::byte*>(data), bytes);

@@ -1,9 +1,9 @@
 // One pool of threads that lives as long as the engine, and the barrier its threads meet at.
 //
-// A step wakes the pool once; inside, threads keep in step through a SpinBarrier, because an op of a
-// small model takes microseconds and a wake-up costs tens of them. Waiting threads spin for a short
-// while and then sleep (pool) or yield (barrier): an idle pool costs nothing, and a machine with
-// more threads than cores still gets on.
+// A step wakes the pool once; inside, threads keep in step through a SpinBarrier, because an op of
+// a small model takes microseconds and a wake-up costs tens of them. Waiting threads spin for a
+// short while and then sleep (pool) or yield (barrier): an idle pool costs nothing, and a machine
+// with more threads than cores still gets on.
 #pragma once
 #include <pthread.h>
 

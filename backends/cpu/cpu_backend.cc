@@ -187,7 +187,9 @@ DeviceInfo Describe(const DeviceOptions& options) {
   return info;
 }
 
-std::vector<DeviceInfo> Devices() { return {Describe({})}; }
+std::vector<DeviceInfo> Devices() {
+  return {Describe({})};
+}
 
 absl::StatusOr<std::unique_ptr<Backend>> Open(const DeviceOptions& options) {
   if (options.index != 0) {

@@ -21,8 +21,8 @@
 namespace cormorant::cpu {
 
 constexpr uint32_t kPanelRows = 16;
-constexpr uint32_t kBlock = 32;        // Columns that share a scale.
-constexpr uint32_t kRunPages = 8;      // Pages of the cache that one attention run covers.
+constexpr uint32_t kBlock = 32;    // Columns that share a scale.
+constexpr uint32_t kRunPages = 8;  // Pages of the cache that one attention run covers.
 constexpr uint32_t kRunSlots = kRunPages * 32;
 constexpr uint32_t kRunStride = kRunSlots + 16;  // Floats between two queries' scores of a run.
 constexpr uint32_t kTileRowsMax = 8;

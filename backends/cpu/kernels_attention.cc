@@ -171,8 +171,7 @@ void Scores(const RunTask& task, const uint8_t* packed, float* out) {
                               shape.head_dim, out + first);
       } else {
         ScorePageF16<kQueries>(reinterpret_cast<const uint16_t*>(page + shape.k),
-                               reinterpret_cast<const float*>(packed), shape.head_dim,
-                               out + first);
+                               reinterpret_cast<const float*>(packed), shape.head_dim, out + first);
       }
     }
   });
@@ -231,8 +230,8 @@ void Stamp(const RunTask& task, const float* weights, const float* least, const 
     I32 newest = LoadI(stamps + s % kPageSlots);
     for (uint32_t j = 0; j < task.queries; ++j) {
       const I32 step = SetI(static_cast<int32_t>(steps[j]));
-      newest = MaxUnsigned(
-          newest, WhereAtLeast(Load(weights + j * kRunStride + s), Set(least[j]), step));
+      newest = MaxUnsigned(newest,
+                           WhereAtLeast(Load(weights + j * kRunStride + s), Set(least[j]), step));
     }
     StoreI(stamps + s % kPageSlots, newest);
   }

@@ -1,8 +1,8 @@
 // Matrix products: quantized activations with packed weights, and f32 with weights as they are.
 //
 // A panel of 16 weight rows fills the lanes, so a product needs no sum across them, and the weights
-// of a block, once unpacked, serve all rows of a tile from registers. One row a tile (decode) is the
-// same loop: the weights then stream from memory once and the arithmetic hides behind them.
+// of a block, once unpacked, serve all rows of a tile from registers. One row a tile (decode) is
+// the same loop: the weights then stream from memory once and the arithmetic hides behind them.
 #include "backends/cpu/kernel_list.h"
 
 namespace cormorant::cpu::CORM_ISA {
@@ -29,9 +29,13 @@ void QuantizeBlock(const float* x, float scale, uint8_t* block, uint32_t row) {
 }
 
 template <PanelType kType>
-constexpr uint32_t QuantBytes() { return kType == PanelType::kQ8_0 ? 512 : 256; }
+constexpr uint32_t QuantBytes() {
+  return kType == PanelType::kQ8_0 ? 512 : 256;
+}
 template <PanelType kType>
-constexpr uint32_t ScaleBytes() { return kType == PanelType::kQ4_1 ? 64 : 32; }
+constexpr uint32_t ScaleBytes() {
+  return kType == PanelType::kQ4_1 ? 64 : 32;
+}
 
 /// Unpacks the quants of one block into 8 groups of 4 columns.
 template <PanelType kType>

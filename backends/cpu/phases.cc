@@ -47,9 +47,7 @@ class Compiler {
   void Add(const EmbedOp& op) { AddStep(MakeEmbed(op)); }
   void Add(const RmsNormOp& op) { AddStep(MakeRmsNorm(op, *builder_.kernels)); }
   void Add(const ActOp& op) { AddStep(MakeAct(op, *builder_.kernels)); }
-  void Add(const RopeOp& op) {
-    AddStep(MakeRope(op, AnglesOf(op.rope), *builder_.kernels));
-  }
+  void Add(const RopeOp& op) { AddStep(MakeRope(op, AnglesOf(op.rope), *builder_.kernels)); }
   void Add(const KvWriteOp& op) { AddStep(MakeKvWrite(op, *builder_.kernels)); }
   void Add(const GatherRowsOp& op) {
     EndRows();

@@ -1,4 +1,5 @@
-// What a compiled tape is on the CPU: phases, one after the other, each a number of independent items.
+// What a compiled tape is on the CPU: phases, one after the other, each a number of independent
+// items.
 //
 // All threads walk the phases together; within one they take items from a shared counter, so a
 // thread that the system interrupts holds up nobody for longer than one item. Between phases they

@@ -49,8 +49,8 @@ class TileLayout {
   const uint32_t head_dim;
 };
 
-/// Up to tile_rows queries of one KV head of one sequence. Query q of a head is row q / group of the
-/// sequence and query head q % group of the group.
+/// Up to tile_rows queries of one KV head of one sequence. Query q of a head is row q / group of
+/// the sequence and query head q % group of the group.
 struct Tile {
   uint32_t sequence = 0;
   uint32_t kv_head = 0;
@@ -65,7 +65,7 @@ class Attention {
         layout_(op, builder),
         shape_(ShapeOf(builder.geometry)),
         kernels_(*builder.kernels),
-        locks_(new std::atomic<bool>[uint64_t{builder.geometry.kv_heads} * layout_.runs]()) {}
+        locks_(size_t{builder.geometry.kv_heads} * layout_.runs) {}
 
   const TileLayout& layout() const { return layout_; }
 
@@ -142,8 +142,8 @@ class Attention {
       total.greatest = std::max(total.greatest, work[layout_.greatest(r) + j]);
     }
     for (uint32_t r = 0; r < runs; ++r) {
-      total.sum += work[layout_.sums(r) + j] *
-                   std::exp(work[layout_.greatest(r) + j] - total.greatest);
+      total.sum +=
+          work[layout_.sums(r) + j] * std::exp(work[layout_.greatest(r) + j] - total.greatest);
     }
     return total;
   }
@@ -208,8 +208,7 @@ class Attention {
   /// Query j's row of q or o.
   float* Row(const Replay& replay, const Tile& tile, uint32_t j, const Tensor& tensor) const {
     const uint32_t query = tile.first + j;
-    const uint64_t row =
-        replay.step.sequence(tile.sequence).first_row + query / layout_.group;
+    const uint64_t row = replay.step.sequence(tile.sequence).first_row + query / layout_.group;
     const uint32_t head = tile.kv_head * layout_.group + query % layout_.group;
     return replay.At(tensor) + (row * tensor.shape[1] + head) * layout_.head_dim;
   }
@@ -226,7 +225,7 @@ class Attention {
   const PageShape shape_;
   const Kernels& kernels_;
   // By KV head and run. Sequences share them: they never wait long.
-  const std::unique_ptr<std::atomic<bool>[]> locks_;
+  mutable std::vector<std::atomic<bool>> locks_;
 };
 
 /// What the phases of one AttendOp share.
@@ -321,7 +320,9 @@ class AttendTiles final : public Phase {
   const uint32_t threads_;
 };
 
-bool IsSplit(const PhaseBuilder& builder) { return builder.rows <= kSplitRowsMax; }
+bool IsSplit(const PhaseBuilder& builder) {
+  return builder.rows <= kSplitRowsMax;
+}
 
 }  // namespace
 

@@ -39,7 +39,8 @@ class HeadRows {
   /// Slot `to` becomes what slot `from` is.
   void Copy(uint32_t from, uint32_t to) const {
     const uint32_t dim = layout_.head_dim;
-    CopyPieces(from, to, layout_.k, IsQ8(layout_.k_type) ? 4 : 2, IsQ8(layout_.k_type) ? dim / 4 : dim);
+    CopyPieces(from, to, layout_.k, IsQ8(layout_.k_type) ? 4 : 2,
+               IsQ8(layout_.k_type) ? dim / 4 : dim);
     if (IsQ8(layout_.k_type)) CopyPieces(from, to, layout_.k_scale, 2, dim / kBlock);
     CopyPieces(from, to, layout_.v, dim * (IsQ8(layout_.v_type) ? 1 : 2), 1);
     if (IsQ8(layout_.v_type)) CopyPieces(from, to, layout_.v_scale, dim / kBlock * 2, 1);
@@ -213,7 +214,9 @@ uint64_t HeadScratchBytes(const KvGeometry& geometry) {
                  64);
 }
 
-std::unique_ptr<Phase> MakeKvAges(const KvAgesOp& op) { return std::make_unique<KvAges>(op); }
+std::unique_ptr<Phase> MakeKvAges(const KvAgesOp& op) {
+  return std::make_unique<KvAges>(op);
+}
 std::unique_ptr<Phase> MakeKvCompact(uint64_t scratch) {
   return std::make_unique<KvCompact>(scratch);
 }

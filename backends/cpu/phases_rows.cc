@@ -161,9 +161,9 @@ class Quantize final : public RowStep {
     const uint32_t width = x_.shape[1] * x_.shape[2], blocks = width / kBlock;
     const float* rows[kTileRowsMax];
     for (uint32_t r = first; r < last; ++r) rows[r - first] = replay.At(x_) + uint64_t{r} * width;
-    kernels_.quantize_tile(rows, last - first, blocks, 1.0f,
-                           replay.Scratch<uint8_t>(tiles_) +
-                               first / kernels_.tile_rows * kernels_.tile_bytes(blocks));
+    kernels_.quantize_tile(
+        rows, last - first, blocks, 1.0f,
+        replay.Scratch<uint8_t>(tiles_) + first / kernels_.tile_rows * kernels_.tile_bytes(blocks));
   }
 
  private:
@@ -204,7 +204,9 @@ double Frequency(const RopeSpec& rope, const Replay& replay, uint32_t pair) {
 std::unique_ptr<RowStep> MakeAngles(const AngleTable& table) {
   return std::make_unique<Angles>(table);
 }
-std::unique_ptr<RowStep> MakeEmbed(const EmbedOp& op) { return std::make_unique<Embed>(op); }
+std::unique_ptr<RowStep> MakeEmbed(const EmbedOp& op) {
+  return std::make_unique<Embed>(op);
+}
 std::unique_ptr<RowStep> MakeRmsNorm(const RmsNormOp& op, const Kernels& kernels) {
   return std::make_unique<Norm>(op, kernels);
 }
@@ -218,7 +220,9 @@ std::unique_ptr<RowStep> MakeRope(const RopeOp& op, const AngleTable& table,
 std::unique_ptr<RowStep> MakeKvWrite(const KvWriteOp& op, const Kernels& kernels) {
   return std::make_unique<KvWrite>(op, kernels);
 }
-std::unique_ptr<RowStep> MakeGather(const GatherRowsOp& op) { return std::make_unique<Gather>(op); }
+std::unique_ptr<RowStep> MakeGather(const GatherRowsOp& op) {
+  return std::make_unique<Gather>(op);
+}
 std::unique_ptr<RowStep> MakeQuantize(const Tensor& x, uint64_t tiles, const Kernels& kernels) {
   return std::make_unique<Quantize>(x, tiles, kernels);
 }

@@ -12,7 +12,8 @@
 // the runtime. An inline function instantiated here under AVX-512 could be the copy that the linker
 // keeps for the whole program. Everything below lives in the namespace of its instruction set.
 //
-//   F32  16 floats      I32  16 signed integers      I8  64 bytes: 4 neighbours for each of 16 lanes
+//   F32  16 floats      I32  16 signed integers      I8  64 bytes: 4 neighbours for each of 16
+//   lanes
 //
 //   DotU4(acc, w, x)  acc[l] += sum_c w[4l+c] * x[c], w in 0..15, x the 4 signed bytes at `x`
 //   DotS8(acc, w, x)  the same for signed w as ForDotS8 left it, too large by kS8Bias * sum_c x[c]

@@ -9,9 +9,15 @@
 
 namespace cormorant::cpu::CORM_ISA {
 
-struct F32 { __m256 a, b; };
-struct I32 { __m256i a, b; };
-struct I8 { __m256i a, b; };
+struct F32 {
+  __m256 a, b;
+};
+struct I32 {
+  __m256i a, b;
+};
+struct I8 {
+  __m256i a, b;
+};
 
 constexpr uint32_t kTileRows = 4;
 constexpr uint32_t kAccumulators = 5;
@@ -24,9 +30,15 @@ CORM_SIMD __m128i LoadQuarter(const void* p) {
   return _mm_loadu_si128(static_cast<const __m128i*>(p));
 }
 
-CORM_SIMD F32 Set(float v) { return {_mm256_set1_ps(v), _mm256_set1_ps(v)}; }
-CORM_SIMD F32 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-CORM_SIMD F32 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+CORM_SIMD F32 Set(float v) {
+  return {_mm256_set1_ps(v), _mm256_set1_ps(v)};
+}
+CORM_SIMD F32 Zero() {
+  return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+CORM_SIMD F32 Load(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
 CORM_SIMD void Store(float* p, F32 v) {
   _mm256_storeu_ps(p, v.a);
   _mm256_storeu_ps(p + 8, v.b);
@@ -49,14 +61,24 @@ CORM_SIMD F32 LoadI8(const int8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
 }
-CORM_SIMD F32 Add(F32 x, F32 y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-CORM_SIMD F32 Mul(F32 x, F32 y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-CORM_SIMD F32 Div(F32 x, F32 y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+CORM_SIMD F32 Add(F32 x, F32 y) {
+  return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+CORM_SIMD F32 Mul(F32 x, F32 y) {
+  return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+CORM_SIMD F32 Div(F32 x, F32 y) {
+  return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
 CORM_SIMD F32 Fma(F32 x, F32 y, F32 z) {
   return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
 }
-CORM_SIMD F32 Max(F32 x, F32 y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-CORM_SIMD F32 Min(F32 x, F32 y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+CORM_SIMD F32 Max(F32 x, F32 y) {
+  return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+CORM_SIMD F32 Min(F32 x, F32 y) {
+  return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
 CORM_SIMD F32 Abs(F32 x) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
@@ -81,9 +103,15 @@ CORM_SIMD F32 ZeroWhereBelow(F32 v, F32 x, F32 least) {
           _mm256_and_ps(v.b, _mm256_cmp_ps(x.b, least.b, _CMP_GE_OQ))};
 }
 
-CORM_SIMD I32 SetI(int32_t v) { return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)}; }
-CORM_SIMD I32 ZeroI() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-CORM_SIMD I32 LoadI(const uint32_t* p) { return {LoadHalf(p), LoadHalf(p + 8)}; }
+CORM_SIMD I32 SetI(int32_t v) {
+  return {_mm256_set1_epi32(v), _mm256_set1_epi32(v)};
+}
+CORM_SIMD I32 ZeroI() {
+  return {_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+CORM_SIMD I32 LoadI(const uint32_t* p) {
+  return {LoadHalf(p), LoadHalf(p + 8)};
+}
 CORM_SIMD void StoreI(uint32_t* p, I32 v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), v.b);
@@ -116,9 +144,15 @@ CORM_SIMD I32 WhereAtLeast(F32 x, F32 y, I32 v) {
   const __m256i b = _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_GE_OQ));
   return {_mm256_and_si256(a, v.a), _mm256_and_si256(b, v.b)};
 }
-CORM_SIMD I32 RoundToInt(F32 x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
-CORM_SIMD F32 ToF32(I32 x) { return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-CORM_SIMD F32 FromBits(I32 x) { return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
+CORM_SIMD I32 RoundToInt(F32 x) {
+  return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
+}
+CORM_SIMD F32 ToF32(I32 x) {
+  return {_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)};
+}
+CORM_SIMD F32 FromBits(I32 x) {
+  return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)};
+}
 /// For lanes in -128..127.
 CORM_SIMD void StoreLowBytes(int8_t* p, I32 v) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);
@@ -127,7 +161,9 @@ CORM_SIMD void StoreLowBytes(int8_t* p, I32 v) {
       _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
 }
 
-CORM_SIMD I8 LoadBytes(const uint8_t* p) { return {LoadHalf(p), LoadHalf(p + 32)}; }
+CORM_SIMD I8 LoadBytes(const uint8_t* p) {
+  return {LoadHalf(p), LoadHalf(p + 32)};
+}
 CORM_SIMD I8 LowNibbles(I8 x) {
   const __m256i mask = _mm256_set1_epi8(15);
   return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
@@ -135,7 +171,9 @@ CORM_SIMD I8 LowNibbles(I8 x) {
 CORM_SIMD I8 HighNibbles(I8 x) {
   return LowNibbles({_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)});
 }
-CORM_SIMD I8 ForDotS8(I8 w) { return w; }
+CORM_SIMD I8 ForDotS8(I8 w) {
+  return w;
+}
 CORM_SIMD __m256i SetFour(const int8_t* x) {
   int32_t four;
   __builtin_memcpy(&four, x, 4);

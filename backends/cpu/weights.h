@@ -1,7 +1,7 @@
 // A model's weights as the CPU's kernels want them.
 //
-// Block types that matmuls use are packed into panels of 16 rows (kernels.h) in one piece of memory;
-// everything else is read where the model file has it.
+// Block types that matmuls use are packed into panels of 16 rows (kernels.h) in one piece of
+// memory; everything else is read where the model file has it.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -20,7 +20,9 @@ bool IsPacked(DType dtype);
 PanelType PanelTypeOf(DType dtype);
 /// Bytes of the panel that holds 16 rows of `columns`.
 uint64_t PanelBytes(DType dtype, uint32_t columns);
-inline uint32_t PanelCount(uint32_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
+inline uint32_t PanelCount(uint32_t rows) {
+  return (rows + kPanelRows - 1) / kPanelRows;
+}
 
 class CpuWeights final : public Weights {
  public:

@@ -64,21 +64,38 @@ using cormorant::api::CopyText;
 using cormorant::api::Guard;
 using cormorant::api::OrEmpty;
 
-const char* corm_last_error(void) { return cormorant::api::LastError().c_str(); }
+const char* corm_last_error(void) {
+  return cormorant::api::LastError().c_str();
+}
 
 const char* corm_status_name(corm_status status) {
-  static constexpr const char* kNames[] = {
-      "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",
-      "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-      "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-      "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"};
+  static constexpr const char* kNames[] = {"OK",
+                                           "CANCELLED",
+                                           "UNKNOWN",
+                                           "INVALID_ARGUMENT",
+                                           "DEADLINE_EXCEEDED",
+                                           "NOT_FOUND",
+                                           "ALREADY_EXISTS",
+                                           "PERMISSION_DENIED",
+                                           "RESOURCE_EXHAUSTED",
+                                           "FAILED_PRECONDITION",
+                                           "ABORTED",
+                                           "OUT_OF_RANGE",
+                                           "UNIMPLEMENTED",
+                                           "INTERNAL",
+                                           "UNAVAILABLE",
+                                           "DATA_LOSS"};
   if (status < 0 || status >= static_cast<corm_status>(std::size(kNames))) return "UNKNOWN";
   return kNames[status];
 }
 
-const char* corm_version(void) { return CORMORANT_VERSION; }
+const char* corm_version(void) {
+  return CORMORANT_VERSION;
+}
 
-void corm_text_free(char* text) { std::free(text); }
+void corm_text_free(char* text) {
+  std::free(text);
+}
 
 void corm_set_log(corm_log_fn fn, void* user, int level) {
   cormorant::SetLogSink(fn, user, static_cast<cormorant::LogLevel>(level));
@@ -113,15 +130,17 @@ corm_status corm_engine_get_tokenizer(const corm_engine* engine, corm_tokenizer*
   });
 }
 
-void corm_tokenizer_destroy(corm_tokenizer* tokenizer) { delete tokenizer; }
+void corm_tokenizer_destroy(corm_tokenizer* tokenizer) {
+  delete tokenizer;
+}
 
 uint32_t corm_tokenizer_size(const corm_tokenizer* tokenizer) {
   return tokenizer == nullptr ? 0 : static_cast<uint32_t>(tokenizer->tokenizer->size());
 }
 
 corm_status corm_tokenizer_encode(const corm_tokenizer* tokenizer, const char* text,
-                                  size_t text_bytes, uint32_t flags, uint32_t* ids,
-                                  size_t capacity, size_t* count) {
+                                  size_t text_bytes, uint32_t flags, uint32_t* ids, size_t capacity,
+                                  size_t* count) {
   return Guard([&]() -> absl::Status {
     if (tokenizer == nullptr || count == nullptr || (text == nullptr && text_bytes != 0) ||
         (ids == nullptr && capacity != 0)) {
@@ -135,8 +154,8 @@ corm_status corm_tokenizer_encode(const corm_tokenizer* tokenizer, const char* t
         tokenizer->tokenizer->Encode(absl::string_view(text, text_bytes), options, &out));
     *count = out.size();
     if (out.size() > capacity) {
-      return absl::OutOfRangeError(absl::StrCat("the text has ", out.size(),
-                                                " tokens, there is room for ", capacity));
+      return absl::OutOfRangeError(
+          absl::StrCat("the text has ", out.size(), " tokens, there is room for ", capacity));
     }
     std::copy(out.begin(), out.end(), ids);
     return absl::OkStatus();
@@ -187,8 +206,7 @@ corm_status corm_template_render(const corm_template_options* options, char** te
   return Guard([&]() -> absl::Status {
     corm_template_options read;
     corm_template_options_init(&read);
-    CORM_RETURN_IF_ERROR(
-        cormorant::api::ReadStruct(options, "corm_template_options", &read));
+    CORM_RETURN_IF_ERROR(cormorant::api::ReadStruct(options, "corm_template_options", &read));
     if (read.source == nullptr || read.messages_json == nullptr) {
       return absl::InvalidArgumentError("source and messages_json may not be NULL");
     }

@@ -74,8 +74,8 @@ absl::Status ReadStruct(const T* from, absl::string_view name, T* to) {
     return absl::InvalidArgumentError(absl::StrCat(name, " is NULL"));
   }
   if (from->struct_size < sizeof(size_t)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, ".struct_size is ", from->struct_size, "; call ", name, "_init() first"));
+    return absl::InvalidArgumentError(absl::StrCat(name, ".struct_size is ", from->struct_size,
+                                                   "; call ", name, "_init() first"));
   }
   std::memcpy(to, from, std::min(from->struct_size, sizeof(T)));
   return absl::OkStatus();

@@ -145,7 +145,9 @@ corm_status corm_engine_create(const corm_engine_options* options, corm_engine**
   });
 }
 
-void corm_engine_destroy(corm_engine* engine) { delete engine; }
+void corm_engine_destroy(corm_engine* engine) {
+  delete engine;
+}
 
 void corm_engine_info_init(corm_engine_info* info) {
   *info = {};
@@ -166,8 +168,7 @@ corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* in
     out.context = e.plan().context;
     out.context_trained = config.context;
     out.prefill_chunk = e.plan().prefill_chunk;
-    out.kv_bytes_per_token =
-        e.plan().geometry.heads() * cormorant::F16RowBytes(config.head_dim);
+    out.kv_bytes_per_token = e.plan().geometry.heads() * cormorant::F16RowBytes(config.head_dim);
     out.kv_page_bytes = e.plan().page_bytes;
     out.kv_pages = e.plan().page_limit;
     out.architecture = config.architecture.c_str();
@@ -235,7 +236,9 @@ corm_status corm_session_create(corm_engine* engine, const corm_session_options*
   });
 }
 
-void corm_session_destroy(corm_session* session) { delete session; }
+void corm_session_destroy(corm_session* session) {
+  delete session;
+}
 
 corm_status corm_session_reset(corm_session* session) {
   return GuardSession(session, [&] {
@@ -303,8 +306,7 @@ corm_status corm_session_generate(corm_session* session, const corm_generate_opt
   });
 }
 
-corm_status corm_session_add_message(corm_session* session, const char* role,
-                                     const char* content) {
+corm_status corm_session_add_message(corm_session* session, const char* role, const char* content) {
   return GuardSession(session, [&]() -> absl::Status {
     if (role == nullptr || content == nullptr) {
       return absl::InvalidArgumentError("role and content may not be NULL");

@@ -27,7 +27,7 @@ inline uint16_t F32ToF16(float f) {
   const uint32_t abs = bits & 0x7fffffffu;
   if (abs >= 0x7f800000u) return sign | 0x7c00u | (abs > 0x7f800000u ? 0x200u : 0u);
   if (abs >= 0x477ff000u) return sign | 0x7c00u;  // Rounds to infinity.
-  if (abs < 0x38800000u) {                         // Subnormal: let the adder round.
+  if (abs < 0x38800000u) {                        // Subnormal: let the adder round.
     const float shifted = std::bit_cast<float>(abs) + 0.5f;
     return sign | static_cast<uint16_t>(std::bit_cast<uint32_t>(shifted) - 0x3f000000u);
   }

@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
-#define CORM_RETURN_IF_ERROR(expr)                          \
-  do {                                                      \
+#define CORM_RETURN_IF_ERROR(expr)                                                   \
+  do {                                                                               \
     if (absl::Status corm_status_ = (expr); !corm_status_.ok()) return corm_status_; \
   } while (false)
 

@@ -36,7 +36,8 @@ class Heads {
   uint32_t ceiling(size_t h) const {
     uint32_t most = problem_.counts[h];
     if (problem_.natural) most -= natural(h);
-    const uint32_t limit = problem_.row_limit > problem_.room ? problem_.row_limit - problem_.room : 0;
+    const uint32_t limit =
+        problem_.row_limit > problem_.room ? problem_.row_limit - problem_.room : 0;
     return std::max(std::min(most, limit), kept(h, 0));
   }
   /// Rows kept when bins `bin` and up leave, the head's floor and ceiling respected.
@@ -44,9 +45,7 @@ class Heads {
     const uint32_t floor = std::min(problem_.counts[h], problem_.floor);
     return std::min(std::max(kept(h, bin), floor), ceiling(h));
   }
-  uint64_t Pages(uint32_t keep) const {
-    return CeilDiv(uint64_t{keep} + problem_.room, kPageRows);
-  }
+  uint64_t Pages(uint32_t keep) const { return CeilDiv(uint64_t{keep} + problem_.room, kPageRows); }
   uint64_t PagesAt(uint32_t bin) const {
     uint64_t pages = 0;
     for (size_t h = 0; h < size(); ++h) pages += Pages(Keep(h, bin));
@@ -97,10 +96,10 @@ absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
   if (heads.PagesAt(kAgeBins) > problem.page_limit) {
     uint32_t fits = 0, too_many = kAgeBins;
     if (heads.PagesAt(0) > problem.page_limit) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "rows that may not leave (pinned, newest, floor) and ", problem.room,
-          " new ones need ", heads.PagesAt(0), " pages; the cap allows ", problem.page_limit,
-          ": raise the cap, pin less or lower --corm-recent"));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("rows that may not leave (pinned, newest, floor) and ", problem.room,
+                       " new ones need ", heads.PagesAt(0), " pages; the cap allows ",
+                       problem.page_limit, ": raise the cap, pin less or lower --corm-recent"));
     }
     while (too_many - fits > 1) {
       const uint32_t middle = (fits + too_many) / 2;

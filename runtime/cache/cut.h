@@ -1,8 +1,8 @@
 // How many rows each head loses, solved for a whole session from age histograms.
 //
-// Rows leave in order of age across all heads and layers: one age is found at which the session fits
-// its pages, each head keeps a floor, and heads are then topped up to whole pages, since the rest of
-// a started page costs nothing. Pure.
+// Rows leave in order of age across all heads and layers: one age is found at which the session
+// fits its pages, each head keeps a floor, and heads are then topped up to whole pages, since the
+// rest of a started page costs nothing. Pure.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -15,11 +15,11 @@ namespace cormorant {
 struct CutProblem {
   std::span<const uint32_t> counts;  // Resident rows of each head.
   std::span<const uint32_t> ages;    // KvAgesOp's output: [heads, kAgeBins + 1].
-  uint32_t room = 0;         // Rows every head must be able to take afterwards.
-  uint32_t page_limit = 0;   // Pages the session may hold, room included.
-  uint32_t row_limit = 0;    // Rows a head may hold, room included.
-  uint32_t floor = 0;        // Rows every head keeps if it has them.
-  bool natural = false;      // Also drop what is past the policy's natural age.
+  uint32_t room = 0;                 // Rows every head must be able to take afterwards.
+  uint32_t page_limit = 0;           // Pages the session may hold, room included.
+  uint32_t row_limit = 0;            // Rows a head may hold, room included.
+  uint32_t floor = 0;                // Rows every head keeps if it has them.
+  bool natural = false;              // Also drop what is past the policy's natural age.
 };
 
 struct Cut {

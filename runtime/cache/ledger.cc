@@ -15,8 +15,8 @@ bool IsKv(MemoryCategory category) {
 
 absl::Status Exceeded(absl::string_view what, uint64_t cap, uint64_t used, uint64_t asked,
                       MemoryCategory category) {
-  return absl::ResourceExhaustedError(absl::StrCat(what, " of ", cap, " bytes: ", used,
-                                                   " in use, ", asked, " more asked for ",
+  return absl::ResourceExhaustedError(absl::StrCat(what, " of ", cap, " bytes: ", used, " in use, ",
+                                                   asked, " more asked for ",
                                                    CategoryName(category)));
 }
 

@@ -14,8 +14,8 @@ absl::StatusOr<const PolicyDef*> FindPolicy(absl::string_view name) {
     if (def->name == name) return def;
     known.push_back(def->name);
   }
-  return absl::NotFoundError(absl::StrCat("eviction policy '", name, "' is not known; there are: ",
-                                          absl::StrJoin(known, ", ")));
+  return absl::NotFoundError(absl::StrCat(
+      "eviction policy '", name, "' is not known; there are: ", absl::StrJoin(known, ", ")));
 }
 
 }  // namespace cormorant

@@ -27,19 +27,19 @@ struct PolicyOptions {
   std::optional<uint32_t> recent;  // r
   std::optional<ThresholdBasis> basis;
   uint32_t sinks = 4;
-  float importance_scale = 1.0f;  // c
-  bool capped = false;            // The session lives under a byte cap.
+  float importance_scale = 1.0f;    // c
+  bool capped = false;              // The session lives under a byte cap.
   uint32_t rows_per_head = kNever;  // Mean rows a head can hold under the cap.
 };
 
 struct EvictionRules {
-  bool evicts = false;          // False: rows never leave; a full cache is an error.
-  bool judges = false;          // Attention stamps keys (last_important).
+  bool evicts = false;  // False: rows never leave; a full cache is an error.
+  bool judges = false;  // Attention stamps keys (last_important).
   RankBy rank_by = RankBy::kPosition;
   uint32_t natural_age = kNever;  // Rows this old leave even when there is room.
-  uint32_t recent = 0;          // Newest rows that never leave.
-  uint32_t sinks = 0;           // First rows of the session that never leave.
-  uint32_t judged_rows = 0;     // Queries at the end of a prefill chunk whose attention counts.
+  uint32_t recent = 0;            // Newest rows that never leave.
+  uint32_t sinks = 0;             // First rows of the session that never leave.
+  uint32_t judged_rows = 0;       // Queries at the end of a prefill chunk whose attention counts.
   ThresholdBasis basis = ThresholdBasis::kStep;
   float importance_scale = 1.0f;
 };

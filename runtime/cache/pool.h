@@ -1,9 +1,9 @@
 // The one pool of KV pages. A page belongs to any session, layer or head; what one drops, any other
 // can use.
 //
-// Pages live in slabs, one device allocation each, which the pool asks its host for when it runs out
-// and gives back when all their pages are free. Ids are handed out lowest slab first, so that use
-// gathers in few slabs and the others can return. Pure: it holds ids, not bytes.
+// Pages live in slabs, one device allocation each, which the pool asks its host for when it runs
+// out and gives back when all their pages are free. Ids are handed out lowest slab first, so that
+// use gathers in few slabs and the others can return. Pure: it holds ids, not bytes.
 //
 // Invariant, checked where pages are taken and where they return: a page is either free or owned by
 // exactly one place of one page table.
@@ -48,8 +48,8 @@ class PagePool {
   struct Slab {
     bool held = false;
     uint32_t pages = 0;
-    std::vector<uint32_t> free;   // Free page numbers inside the slab, popped from the back.
-    std::vector<bool> is_used;    // By page of the slab.
+    std::vector<uint32_t> free;  // Free page numbers inside the slab, popped from the back.
+    std::vector<bool> is_used;   // By page of the slab.
   };
   const uint32_t page_limit_;
   const uint32_t pages_per_slab_;

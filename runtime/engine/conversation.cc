@@ -43,7 +43,8 @@ absl::Status Conversation::Encode(absl::string_view text, std::vector<uint32_t>*
   options.parse_special = true;
   // Templates that write BOS themselves must not get a second one.
   options.add_special =
-      read_.empty() && !(vocabulary.bos && absl::StartsWith(text, vocabulary.tokens[*vocabulary.bos]));
+      read_.empty() &&
+      !(vocabulary.bos && absl::StartsWith(text, vocabulary.tokens[*vocabulary.bos]));
   ids->clear();
   CORM_RETURN_IF_ERROR(tokenizer.Encode(text, options, ids));
   if (options.add_special && vocabulary.add_eos && vocabulary.eos && !ids->empty() &&
@@ -93,7 +94,8 @@ absl::Status Conversation::ReadSystemPrompt(absl::string_view text, Session::Pro
 }
 
 absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* result) {
-  if (messages_.empty()) return absl::FailedPreconditionError("the conversation has no messages yet");
+  if (messages_.empty())
+    return absl::FailedPreconditionError("the conversation has no messages yet");
   CORM_ASSIGN_OR_RETURN(const std::string text, Render(messages_.size(), true));
   if (!absl::StartsWith(text, read_)) {  // The template rewrote what was read: start again.
     session_->Reset();

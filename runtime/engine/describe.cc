@@ -23,7 +23,9 @@ std::string Text(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string Str(absl::string_view text) { return std::string(text); }
+std::string Str(absl::string_view text) {
+  return std::string(text);
+}
 
 Json TensorTypes(const GgufFile& file) {
   std::map<std::string, std::pair<uint64_t, uint64_t>> by_type;  // Count and bytes.
@@ -159,7 +161,8 @@ std::string DescribePolicies() {
     for (const PolicyOption& option : def->options) {
       options.push_back({{"name", Str(option.name)}, {"meaning", Str(option.meaning)}});
     }
-    list.push_back({{"name", Str(def->name)}, {"summary", Str(def->summary)}, {"options", options}});
+    list.push_back(
+        {{"name", Str(def->name)}, {"summary", Str(def->summary)}, {"options", options}});
   }
   return Text(list);
 }

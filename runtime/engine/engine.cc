@@ -29,12 +29,11 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& option
     }
   }
   if (best == nullptr) {
-    return absl::NotFoundError(absl::StrCat("backend '", options.backend,
-                                            "' is not in this build; there are: ",
-                                            absl::StrJoin(known, ", ")));
+    return absl::NotFoundError(
+        absl::StrCat("backend '", options.backend,
+                     "' is not in this build; there are: ", absl::StrJoin(known, ", ")));
   }
-  absl::StatusOr<std::unique_ptr<Backend>> backend =
-      best->open({options.device, options.threads});
+  absl::StatusOr<std::unique_ptr<Backend>> backend = best->open({options.device, options.threads});
   if (!backend.ok()) return At(absl::StrCat("backend ", best->name), backend.status());
   return backend;
 }
@@ -62,12 +61,11 @@ absl::Status Engine::Load(Progress on_load) {
   CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kActivations, plan_.activations));
   CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kStaging, plan_.staging));
   CORM_RETURN_IF_ERROR(LoadWeights(on_load));
-  CORM_ASSIGN_OR_RETURN(store_,
-                        KvStore::Create(plan_, options_.max_sessions, model_->rope(),
-                                        backend_.get(), weights_.get(), &ledger_));
+  CORM_ASSIGN_OR_RETURN(store_, KvStore::Create(plan_, options_.max_sessions, model_->rope(),
+                                                backend_.get(), weights_.get(), &ledger_));
   CORM_RETURN_IF_ERROR(CompilePlans());
-  scheduler_ = std::make_unique<Scheduler>(
-      Scheduler::Limits{plan_.prefill_chunk, options_.max_sessions});
+  scheduler_ =
+      std::make_unique<Scheduler>(Scheduler::Limits{plan_.prefill_chunk, options_.max_sessions});
   return absl::OkStatus();
 }
 
@@ -91,8 +89,7 @@ absl::Status Engine::LoadWeights(Progress on_load) {
     const Told& t = *static_cast<const Told*>(user);
     (*t.on_load)(static_cast<uint64_t>(fraction * static_cast<double>(t.total)), t.total);
   };
-  CORM_ASSIGN_OR_RETURN(weights_,
-                        backend_->LoadWeights(model_->HostTensors(), tape, tell, &told));
+  CORM_ASSIGN_OR_RETURN(weights_, backend_->LoadWeights(model_->HostTensors(), tape, tell, &told));
   return absl::OkStatus();
 }
 
@@ -105,8 +102,8 @@ absl::Status Engine::CompilePlans() {
   std::vector<Tape> tapes;
   uint64_t arena_bytes = 1, out_bytes = 1;
   for (uint32_t rows : plan_.row_buckets) {
-    tapes.push_back(model_->WriteTape(
-        rows, plan_.out_rows(rows, options_.all_logits, options_.max_sessions)));
+    tapes.push_back(
+        model_->WriteTape(rows, plan_.out_rows(rows, options_.all_logits, options_.max_sessions)));
     CORM_RETURN_IF_ERROR(Validate(tapes.back(), limits));
     arena_bytes = std::max(arena_bytes, tapes.back().arena_bytes);
     out_bytes = std::max(out_bytes, tapes.back().out_bytes);
@@ -261,8 +258,8 @@ uint32_t Engine::FillStep(std::span<Active* const> actives, std::span<const uint
       step_->ids()[row] = request.ids[request.done + i];
       step_->positions()[row] = cache.next_position() + i;
       const bool is_last = request.done + i + 1 == request.ids.size();
-      const bool wanted = request.want == WantLogits::kAll ||
-                          (request.want == WantLogits::kLast && is_last);
+      const bool wanted =
+          request.want == WantLogits::kAll || (request.want == WantLogits::kLast && is_last);
       if (wanted) step_->out_index()[out++] = row;
     }
   }

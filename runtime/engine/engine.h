@@ -1,9 +1,9 @@
 // The engine: one model on one device under one cap, and the only path by which tokens run.
 //
-// It owns the device, the weights, the plans, the ledger and the KV store. Sessions hand it requests;
-// the scheduler says whose tokens run next; the engine makes room, fills the step buffer, replays the
-// plan and hands logits back. There is no thread of its own: of the callers waiting for a request,
-// one drives the next step for all of them.
+// It owns the device, the weights, the plans, the ledger and the KV store. Sessions hand it
+// requests; the scheduler says whose tokens run next; the engine makes room, fills the step buffer,
+// replays the plan and hands logits back. There is no thread of its own: of the callers waiting for
+// a request, one drives the next step for all of them.
 //
 // Run() is safe from any thread. What a request points to stays valid until Run() returns.
 #pragma once
@@ -41,8 +41,8 @@ struct Request {
   WantLogits want = WantLogits::kLast;  // kAll needs EngineOptions::all_logits.
 
   // Written by the engine, valid in after_step and once Run has returned:
-  size_t done = 0;             // Tokens that are in the cache.
-  std::vector<float> logits;   // Of the last step's wanted rows, [logits_rows, V].
+  size_t done = 0;            // Tokens that are in the cache.
+  std::vector<float> logits;  // Of the last step's wanted rows, [logits_rows, V].
   uint32_t logits_rows = 0;
 };
 
@@ -68,8 +68,8 @@ class Engine {
   void DestroyCache(std::unique_ptr<SessionCache> cache);
 
   /// Reads the request's tokens, in as many steps as it takes. After each of its steps calls
-  /// after_step on this thread; false ends the request with CANCELLED. Tokens of finished steps stay
-  /// in the cache whatever happens.
+  /// after_step on this thread; false ends the request with CANCELLED. Tokens of finished steps
+  /// stay in the cache whatever happens.
   absl::Status Run(Request& request, absl::FunctionRef<bool()> after_step);
 
  private:

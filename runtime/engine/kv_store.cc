@@ -74,8 +74,7 @@ void KvStore::GiveTable(uint32_t table) {
 absl::Status KvStore::WriteTable(uint32_t table, uint32_t head, uint32_t first,
                                  std::span<const PageId> pages) {
   static_assert(sizeof(PageId) == sizeof(uint32_t));
-  const uint64_t entry =
-      uint64_t{head} * binding_.geometry.pages_per_head + first;
+  const uint64_t entry = uint64_t{head} * binding_.geometry.pages_per_head + first;
   return backend_->Upload(*tables_, table * table_bytes_ + entry * sizeof(uint32_t),
                           std::as_bytes(pages));
 }

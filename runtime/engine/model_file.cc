@@ -40,9 +40,9 @@ absl::StatusOr<std::unique_ptr<ModelFile>> ModelFile::Open(const std::string& pa
   model->def_->write_tape(model->config_, weights, builder);
   model->problems_ = weights.problems();
   for (const std::string& tensor : weights.Unused()) {
-    model->problems_.push_back(
-        absl::StrCat("tensor '", tensor, "' is not part of architecture '",
-                     model->def_->architecture, "' as this version computes it"));
+    model->problems_.push_back(absl::StrCat("tensor '", tensor, "' is not part of architecture '",
+                                            model->def_->architecture,
+                                            "' as this version computes it"));
   }
   if (model->problems_.empty()) model->rope_ = RopeOf(std::move(builder).Finish());
   return model;

@@ -1,7 +1,8 @@
-// A model file as the engine sees it before any weight is loaded: what it is, and whether it can run.
+// A model file as the engine sees it before any weight is loaded: what it is, and whether it can
+// run.
 //
-// Everything here comes from metadata alone, so `inspect` and loading agree, and a model that cannot
-// run is refused with the whole list of reasons and never half-way.
+// Everything here comes from metadata alone, so `inspect` and loading agree, and a model that
+// cannot run is refused with the whole list of reasons and never half-way.
 #pragma once
 #include <memory>
 #include <string>

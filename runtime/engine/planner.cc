@@ -24,13 +24,14 @@ absl::Status CheckOptions(const EngineOptions& options, const ModelFile& model) 
   const uint32_t trained = model.config().context;
   if (options.context > trained) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a context of ", options.context, " positions was asked for; the model was trained on ",
-                     trained, " and gives nonsense beyond: longer conversations are held by "
+        absl::StrCat("a context of ", options.context,
+                     " positions was asked for; the model was trained on ", trained,
+                     " and gives nonsense beyond: longer conversations are held by "
                      "eviction, not by a larger context"));
   }
   if (options.context != 0 && options.context < 128) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a context of ", options.context, " positions is too small; 128 is the least"));
+    return absl::InvalidArgumentError(absl::StrCat("a context of ", options.context,
+                                                   " positions is too small; 128 is the least"));
   }
   if (options.max_sessions == 0 || options.max_sessions > 1024) {
     return absl::InvalidArgumentError(
@@ -89,8 +90,8 @@ uint64_t PagesUnderCaps(const EngineOptions& options, const EnginePlan& plan) {
   };
   limit(options.memory_cap_bytes, plan.fixed() + plan.kv_metadata);
   limit(options.kv_cap_bytes, plan.kv_metadata);
-  const uint64_t all = uint64_t{options.max_sessions} * plan.geometry.heads() *
-                       plan.geometry.pages_per_head;
+  const uint64_t all =
+      uint64_t{options.max_sessions} * plan.geometry.heads() * plan.geometry.pages_per_head;
   return std::min(bytes / plan.page_bytes, all);
 }
 
@@ -107,12 +108,11 @@ absl::Status TooSmall(const EngineOptions& options, const EnginePlan& plan, uint
                     " bytes, the smallest KV store");
   }
   const bool f16 = plan.geometry.k_type == DType::kF16 || plan.geometry.v_type == DType::kF16;
-  absl::StrAppend(&text, "; the smallest cap that works is ",
-                  options.memory_cap_bytes != 0 && options.memory_cap_bytes < memory_min
-                      ? memory_min
-                      : kv_min);
-  absl::StrAppend(&text, f16 ? "; --kv-type q8_0 and fewer sessions lower it"
-                             : "; fewer sessions lower it");
+  absl::StrAppend(
+      &text, "; the smallest cap that works is ",
+      options.memory_cap_bytes != 0 && options.memory_cap_bytes < memory_min ? memory_min : kv_min);
+  absl::StrAppend(
+      &text, f16 ? "; --kv-type q8_0 and fewer sessions lower it" : "; fewer sessions lower it");
   return absl::ResourceExhaustedError(text);
 }
 
@@ -148,8 +148,8 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v) {
     return false;
   };
   if (parts.size() > 2 || !parse(parts.front(), k) || !parse(parts.back(), v)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "KV type '", text, "' is not known; expected f16, q8_0, or K:V as q8_0:f16"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("KV type '", text, "' is not known; expected f16, q8_0, or K:V as q8_0:f16"));
   }
   return absl::OkStatus();
 }
@@ -162,9 +162,10 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
   CORM_RETURN_IF_ERROR(ParseKvType(options.kv_type, &geometry.k_type, &geometry.v_type));
   if (config.head_dim % 32 != 0 &&
       (geometry.k_type != DType::kF16 || geometry.v_type != DType::kF16)) {
-    return absl::InvalidArgumentError(absl::StrCat("--kv-type q8_0 needs heads of a multiple of 32 "
-                                                   "dimensions, this model's have ",
-                                                   config.head_dim, "; use f16"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--kv-type q8_0 needs heads of a multiple of 32 "
+                     "dimensions, this model's have ",
+                     config.head_dim, "; use f16"));
   }
   const uint32_t heads = geometry.heads();
   EnginePlan plan;
@@ -182,8 +183,8 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
   const uint64_t page_min =
       uint64_t{heads} * (kPagesPerHeadMin + CeilDiv(plan.prefill_chunk, kPageRows) - 1);
   if (plan.page_limit < page_min) return TooSmall(options, plan, page_min);
-  plan.pages_per_slab = static_cast<uint32_t>(
-      std::clamp<uint64_t>(kSlabBytes / plan.page_bytes, 1, plan.page_limit));
+  plan.pages_per_slab =
+      static_cast<uint32_t>(std::clamp<uint64_t>(kSlabBytes / plan.page_bytes, 1, plan.page_limit));
   plan.kv_pages = uint64_t{plan.page_limit} * plan.page_bytes;
   return plan;
 }

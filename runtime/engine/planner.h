@@ -1,8 +1,8 @@
 // The memory plan of an engine, made in full before anything is allocated.
 //
 // Weights, scratch of the largest step, step buffer, logits and page tables come first; the KV pool
-// gets what the caps leave. When that cannot hold the smallest workable pool the plan fails with the
-// smallest cap that works. Pure: it asks the backend sizes and allocates nothing.
+// gets what the caps leave. When that cannot hold the smallest workable pool the plan fails with
+// the smallest cap that works. Pure: it asks the backend sizes and allocates nothing.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -23,7 +23,7 @@ struct EngineOptions {
   uint64_t memory_cap_bytes = 0;  // 0: none.
   uint64_t kv_cap_bytes = 0;      // 0: none.
   std::string kv_type = "f16";
-  uint32_t context = 0;        // 0: the model's own.
+  uint32_t context = 0;  // 0: the model's own.
   uint32_t max_sessions = 1;
   uint32_t prefill_chunk = 0;  // 0: chosen.
   bool all_logits = false;
@@ -36,9 +36,9 @@ struct EnginePlan {
   uint32_t context = 0;
   uint32_t prefill_chunk = 0;
   uint32_t page_bytes = 0;
-  uint32_t page_limit = 0;     // Pages the pool may hold.
+  uint32_t page_limit = 0;  // Pages the pool may hold.
   uint32_t pages_per_slab = 0;
-  uint32_t rows_per_head = 0;  // Mean rows a head can hold with one session.
+  uint32_t rows_per_head = 0;         // Mean rows a head can hold with one session.
   std::vector<uint32_t> row_buckets;  // Ascending; the last is the larger of chunk and sessions.
   // Bytes by purpose:
   uint64_t weights = 0;

@@ -30,8 +30,7 @@ uint32_t ArgMax(std::span<const float> logits) {
 
 absl::Status SamplerOptions::Validate() const {
   const auto refuse = [](absl::string_view name, float value, absl::string_view range) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(name, " is ", value, "; expected ", range));
+    return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; expected ", range));
   };
   if (!(temperature >= 0.0f && temperature <= 100.0f)) {
     return refuse("temperature", temperature, "0 to 100");
@@ -72,7 +71,8 @@ void Sampler::Penalize(std::span<float> logits, std::span<const uint32_t> histor
   for (uint32_t id : history.last(window)) {
     if (id >= logits.size() || !seen.insert(id).second) continue;
     float& logit = logits[id];
-    logit = logit > 0.0f ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+    logit =
+        logit > 0.0f ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
   }
 }
 

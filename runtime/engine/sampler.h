@@ -17,10 +17,10 @@
 namespace cormorant {
 
 struct SamplerOptions {
-  float temperature = 0.7f;  // >= 0; 0: greedy.
-  uint32_t top_k = 40;       // 0: off.
-  float top_p = 0.95f;       // In (0, 1]; 1: off.
-  float min_p = 0.05f;       // In [0, 1]; 0: off.
+  float temperature = 0.7f;         // >= 0; 0: greedy.
+  uint32_t top_k = 40;              // 0: off.
+  float top_p = 0.95f;              // In (0, 1]; 1: off.
+  float min_p = 0.05f;              // In [0, 1]; 0: off.
   float repetition_penalty = 1.0f;  // > 0; 1: off.
   uint32_t repetition_window = 64;  // Tokens back that are penalised.
   uint64_t seed = 0;
@@ -32,8 +32,8 @@ class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {}
 
-  /// The next token. `logits` are changed in place by the penalty; `history` is the session's tokens,
-  /// oldest first. Logits that are not numbers never win.
+  /// The next token. `logits` are changed in place by the penalty; `history` is the session's
+  /// tokens, oldest first. Logits that are not numbers never win.
   uint32_t Sample(std::span<float> logits, std::span<const uint32_t> history);
 
  private:

@@ -39,8 +39,8 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   settings.rules = policy->rules(asked);
   settings.context = plan.context;
   const uint32_t interval = capped ? kForcedInterval : kNaturalInterval;
-  settings.interval = std::min(options.interval != 0 ? options.interval : interval,
-                               plan.context / 4);
+  settings.interval =
+      std::min(options.interval != 0 ? options.interval : interval, plan.context / 4);
   settings.floor = std::min(kFloor, rows_per_head / 8);
   return settings;
 }
@@ -66,9 +66,8 @@ absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
   const uint32_t vocab = engine_->model().config().vocab;
   const auto bad = std::find_if(ids.begin(), ids.end(), [&](uint32_t id) { return id >= vocab; });
   if (bad == ids.end()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("token id ", *bad, " at place ", bad - ids.begin(), "; the vocabulary has ",
-                   vocab, " tokens"));
+  return absl::InvalidArgumentError(absl::StrCat("token id ", *bad, " at place ", bad - ids.begin(),
+                                                 "; the vocabulary has ", vocab, " tokens"));
 }
 
 absl::Status Session::ReadPending(WantLogits want) {
@@ -97,9 +96,8 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   request.cache = cache_.get();
   request.ids = ids;
   request.pin = pin;
-  const absl::Status status = engine_->Run(request, [&] {
-    return progress(request.done, ids.size()) && !cancelled_.load();
-  });
+  const absl::Status status = engine_->Run(
+      request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
   tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
   logits_.clear();
   if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
@@ -180,8 +178,7 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
     if (!on_token(id, text) || cancelled_.load()) {
       return stop(StopReason::kCancelled, absl::CancelledError("generation was cancelled"));
     }
-    const bool is_last =
-        options.max_tokens != 0 && result->generated_tokens == options.max_tokens;
+    const bool is_last = options.max_tokens != 0 && result->generated_tokens == options.max_tokens;
     if (is_last) continue;
     if (absl::Status status = ReadPending(WantLogits::kLast); !status.ok()) return failed(status);
   }

@@ -105,8 +105,7 @@ absl::Status SessionCache::Commit(uint32_t rows) {
 
 absl::Status SessionCache::DropRows(const Drop& drop) {
   const StepSequence sequence = Describe(0, 0, false);
-  CORM_ASSIGN_OR_RETURN(const std::span<const uint32_t> ages,
-                        store_->Ages(sequence, kv_.counts()));
+  CORM_ASSIGN_OR_RETURN(const std::span<const uint32_t> ages, store_->Ages(sequence, kv_.counts()));
   CutProblem problem;
   problem.counts = kv_.counts();
   problem.ages = ages;

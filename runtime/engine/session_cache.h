@@ -5,9 +5,9 @@
 // the trained context. After the step, Commit() counts the rows in. The cap holds because rows are
 // dropped before new ones are written.
 //
-// Past the trained context: positions advance until the next row would pass it; then each head is cut
-// to at most half of it by the policy's own ranking, and the survivors are re-rotated to neighbouring
-// positions (docs/decisions). With policy "none" it is an OUT_OF_RANGE error instead.
+// Past the trained context: positions advance until the next row would pass it; then each head is
+// cut to at most half of it by the policy's own ranking, and the survivors are re-rotated to
+// neighbouring positions (docs/decisions). With policy "none" it is an OUT_OF_RANGE error instead.
 //
 // Not thread-safe: touched only by the thread that runs the engine's step.
 #pragma once

@@ -34,8 +34,8 @@ EvictionRules Rules(const PolicyOptions& options) {
   rules.judges = true;
   rules.rank_by = RankBy::kLastImportant;
   rules.sinks = options.sinks;
-  rules.basis = options.basis.value_or(options.capped ? ThresholdBasis::kResident
-                                                      : ThresholdBasis::kStep);
+  rules.basis =
+      options.basis.value_or(options.capped ? ThresholdBasis::kResident : ThresholdBasis::kStep);
   rules.importance_scale = options.importance_scale;
   rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
   // At most a quarter of what a head can hold is set aside for rows too young to be judged.

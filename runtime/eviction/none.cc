@@ -5,8 +5,9 @@
 namespace cormorant {
 
 extern const PolicyDef kPolicy_none;
-const PolicyDef kPolicy_none = {
-    "none", "keeps every row; a full cache is an error that loses nothing", {},
-    [](const PolicyOptions&) { return EvictionRules{}; }};
+const PolicyDef kPolicy_none = {"none",
+                                "keeps every row; a full cache is an error that loses nothing",
+                                {},
+                                [](const PolicyOptions&) { return EvictionRules{}; }};
 
 }  // namespace cormorant

@@ -30,10 +30,10 @@ enum class RankBy : uint32_t { kLastImportant = 0, kPosition = 1 };
 struct StepSequence {
   uint32_t first_row = 0;
   uint32_t rows = 0;
-  uint32_t table = 0;         // Index of its page tables in the tables buffer.
-  uint32_t clock = 0;         // Tokens the sequence had seen before this step.
-  uint32_t pinned_rows = 0;   // The first rows of this step that enter pinned.
-  uint32_t judged_from = 0;   // First row whose attention stamps keys; `rows` when none does.
+  uint32_t table = 0;             // Index of its page tables in the tables buffer.
+  uint32_t clock = 0;             // Tokens the sequence had seen before this step.
+  uint32_t pinned_rows = 0;       // The first rows of this step that enter pinned.
+  uint32_t judged_from = 0;       // First row whose attention stamps keys; `rows` when none does.
   float importance_scale = 1.0f;  // c
   ThresholdBasis basis = ThresholdBasis::kStep;
   // For KvAges, KvCompact and KvRebase:
@@ -41,7 +41,7 @@ struct StepSequence {
   uint32_t position_clock = 0;  // Position the next token will have.
   uint32_t recent_from = 0;     // Rows at or past this position are protected.
   uint32_t natural_age = 0xffffffffu;
-  uint32_t next_position = 0;   // KvRebase: the position the next token will have afterwards.
+  uint32_t next_position = 0;  // KvRebase: the position the next token will have afterwards.
 };
 
 struct StepHeader {

@@ -25,7 +25,8 @@ struct Lifetime {
 
 std::vector<Lifetime> Lifetimes(const Tape& tape, const std::vector<uint64_t>& temp_bytes) {
   std::vector<Lifetime> lives(temp_bytes.size());
-  for (size_t i = 0; i < temp_bytes.size(); ++i) lives[i].bytes = RoundUp(temp_bytes[i], kAlignment);
+  for (size_t i = 0; i < temp_bytes.size(); ++i)
+    lives[i].bytes = RoundUp(temp_bytes[i], kAlignment);
   for (size_t i = 0; i < tape.ops.size(); ++i) {
     std::visit(
         [&](const auto& op) {
@@ -116,9 +117,9 @@ Tape TapeBuilder::Finish() && {
 }
 
 absl::string_view OpName(const Op& op) {
-  static constexpr absl::string_view kNames[] = {
-      "embed",  "rms_norm", "matmul",      "act",     "rope",       "kv_write",
-      "attend", "gather",   "kv_ages", "kv_compact", "kv_rebase"};
+  static constexpr absl::string_view kNames[] = {"embed",   "rms_norm",   "matmul",   "act",
+                                                 "rope",    "kv_write",   "attend",   "gather",
+                                                 "kv_ages", "kv_compact", "kv_rebase"};
   static_assert(std::size(kNames) == std::variant_size_v<Op>);
   return kNames[op.index()];
 }

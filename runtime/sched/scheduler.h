@@ -1,9 +1,9 @@
 // The one scheduler: whose tokens run in the next step.
 //
 // A request is a number of tokens a session wants to read. Requests of one remaining token (decode)
-// share a step; longer ones (prefill) go one at a time, in chunks, and take turns with decode so that
-// neither starves. After a step a request is parked until its owner has used the outcome and resumes
-// it. Pure: no thread, clock or file inside, so it is tested by simulation.
+// share a step; longer ones (prefill) go one at a time, in chunks, and take turns with decode so
+// that neither starves. After a step a request is parked until its owner has used the outcome and
+// resumes it. Pure: no thread, clock or file inside, so it is tested by simulation.
 #pragma once
 #include <cstdint>
 #include <deque>
@@ -22,8 +22,8 @@ using Batch = std::vector<BatchEntry>;
 class Scheduler {
  public:
   struct Limits {
-    uint32_t prefill_chunk = 1;   // Most tokens of one request in a step.
-    uint32_t decode_requests = 1; // Most requests that share a decode step.
+    uint32_t prefill_chunk = 1;    // Most tokens of one request in a step.
+    uint32_t decode_requests = 1;  // Most requests that share a decode step.
   };
   explicit Scheduler(const Limits& limits) : limits_(limits) {}
 
@@ -49,7 +49,7 @@ class Scheduler {
 
   const Limits limits_;
   bool last_was_decode_ = false;
-  std::deque<Entry> ready_;    // In order of arrival.
+  std::deque<Entry> ready_;  // In order of arrival.
   std::vector<Entry> parked_;
 };
 

@@ -18,19 +18,13 @@ CORM_CONFORMANCE(KvWriteTest);
 void MakeHard(uint32_t row, std::span<float> values) {
   const size_t block = std::min<size_t>(32, values.size());
   switch (row) {
-    case 0:
-      std::fill_n(values.begin(), block, 0.0f);
-      return;
+    case 0: std::fill_n(values.begin(), block, 0.0f); return;
     case 1:  // Quotients 0.5, 1.5, 2.5, ... of a scale of 2^-7.
       for (size_t i = 0; i < block; ++i) values[i] = (static_cast<float>(i) + 0.5f) * 0x1p-7f;
       values[0] = 127.0f * 0x1p-7f;
       return;
-    case 2:
-      values[block - 1] = -1000.0f;
-      return;
-    case 3:
-      std::fill_n(values.begin(), block, 1e-30f);
-      return;
+    case 2: values[block - 1] = -1000.0f; return;
+    case 3: std::fill_n(values.begin(), block, 1e-30f); return;
     case 4:  // f16: ties to even, up and down; subnormals; the largest; beyond it.
       for (size_t i = 0; i < block; ++i)
         values[i] = 1.0f + (static_cast<float>(i) + 0.5f) * 0x1p-10f;
@@ -41,8 +35,7 @@ void MakeHard(uint32_t row, std::span<float> values) {
     case 6:
       values[0] = 65519.0f, values[1] = -65520.0f, values[2] = 1e9f, values[3] = -0.0f;
       return;
-    default:
-      return;
+    default: return;
   }
 }
 

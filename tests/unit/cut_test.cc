@@ -37,8 +37,8 @@ struct World {
     }
   }
   uint32_t Evictable(size_t h) const {
-    return static_cast<uint32_t>(
-        std::count_if(heads[h].begin(), heads[h].end(), [](uint32_t a) { return a != kProtected; }));
+    return static_cast<uint32_t>(std::count_if(heads[h].begin(), heads[h].end(),
+                                               [](uint32_t a) { return a != kProtected; }));
   }
 };
 
@@ -54,7 +54,9 @@ World RandomWorld(std::mt19937& random, size_t heads) {
   return world;
 }
 
-uint64_t Pages(uint32_t rows) { return CeilDiv(rows, kPageRows); }
+uint64_t Pages(uint32_t rows) {
+  return CeilDiv(rows, kPageRows);
+}
 
 TEST(Cut, SolutionsFitAndTakeTheOldestFirst) {
   std::mt19937 random(3);
@@ -70,8 +72,9 @@ TEST(Cut, SolutionsFitAndTakeTheOldestFirst) {
     uint64_t need = 0, least = 0;
     for (size_t h = 0; h < world.heads.size(); ++h) {
       need += Pages(world.counts[h] + problem.room);
-      least += Pages(std::max(world.counts[h] - world.Evictable(h),
-                              std::min(world.counts[h], problem.floor)) + problem.room);
+      least += Pages(
+          std::max(world.counts[h] - world.Evictable(h), std::min(world.counts[h], problem.floor)) +
+          problem.room);
     }
     problem.page_limit = static_cast<uint32_t>(random() % (need + 2));
     const auto cut = SolveCut(problem);
@@ -131,9 +134,9 @@ TEST(Cut, NaturalEvictionTakesExactlyWhatIsPastTheAge) {
     const auto cut = SolveCut(problem);
     ASSERT_TRUE(cut.ok());
     for (size_t h = 0; h < world.heads.size(); ++h) {
-      const auto past = std::count_if(world.heads[h].begin(), world.heads[h].end(), [&](uint32_t a) {
-        return a != kProtected && a >= world.natural_age;
-      });
+      const auto past =
+          std::count_if(world.heads[h].begin(), world.heads[h].end(),
+                        [&](uint32_t a) { return a != kProtected && a >= world.natural_age; });
       EXPECT_EQ(cut->evict[h], past);
     }
     EXPECT_EQ(cut->natural, cut->total);

@@ -1,4 +1,5 @@
-// The page pool and sequences: no page owned twice, slabs come and go, a failing host costs nothing.
+// The page pool and sequences: no page owned twice, slabs come and go, a failing host costs
+// nothing.
 #include "runtime/cache/pool.h"
 
 #include <map>

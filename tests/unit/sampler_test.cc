@@ -1,5 +1,5 @@
-// The sampler: each cut against a plain sort, drawn frequencies against probabilities, same seed same
-// tokens.
+// The sampler: each cut against a plain sort, drawn frequencies against probabilities, same seed
+// same tokens.
 #include "runtime/engine/sampler.h"
 
 #include <algorithm>
@@ -30,7 +30,8 @@ std::vector<float> RandomLogits(uint32_t seed, size_t n) {
   return logits;
 }
 
-std::set<uint32_t> Drawn(const SamplerOptions& options, const std::vector<float>& logits, int draws) {
+std::set<uint32_t> Drawn(const SamplerOptions& options, const std::vector<float>& logits,
+                         int draws) {
   Sampler sampler(options);
   std::set<uint32_t> ids;
   for (int i = 0; i < draws; ++i) {
@@ -73,7 +74,8 @@ TEST(Sampler, TopKDrawsFromTheKLikeliestOnly) {
   const std::vector<float> logits = RandomLogits(1, 500);
   std::vector<uint32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return logits[a] > logits[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return logits[a] > logits[b]; });
   SamplerOptions options = Plain();
   options.temperature = 50.0f;  // Nearly uniform, so that all k turn up.
   options.top_k = 12;
@@ -84,7 +86,8 @@ TEST(Sampler, TopPKeepsTheSmallestSetThatReachesP) {
   const std::vector<float> logits = RandomLogits(2, 300);
   std::vector<uint32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return logits[a] > logits[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return logits[a] > logits[b]; });
   double sum = 0.0, so_far = 0.0;
   for (float logit : logits) sum += std::exp(double{logit});
   std::set<uint32_t> want;

@@ -11,21 +11,21 @@
 #include "cormorant/cormorant.h"
 
 /* Every call that can fail returns a status; the text says what went wrong and what helps. */
-static int failed(corm_status status, const char *what) {
+static int failed(corm_status status, const char* what) {
   if (status == CORM_OK) return 0;
   fprintf(stderr, "%s: %s: %s\n", what, corm_status_name(status), corm_last_error());
   return 1;
 }
 
 /* Called with each piece of text, which is always whole UTF-8 characters. Non-zero would stop. */
-static int on_token(void *user, const corm_token_event *event) {
-  fwrite(event->text, 1, event->text_bytes, (FILE *)user);
-  fflush((FILE *)user);
+static int on_token(void* user, const corm_token_event* event) {
+  fwrite(event->text, 1, event->text_bytes, (FILE*)user);
+  fflush((FILE*)user);
   return 0;
 }
 
-static int converse(corm_session *session) {
-  static const char *const turns[] = {
+static int converse(corm_session* session) {
+  static const char* const turns[] = {
       "Hello! My name is Ada and I keep bees.",
       "What should I plant in my garden for them?",
       "And what do bees do in winter?",
@@ -55,7 +55,7 @@ static int converse(corm_session *session) {
   return 0;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 2) {
     fprintf(stderr, "usage: %s MODEL.gguf [KV_CAP_BYTES]\n", argv[0]);
     return 2;
@@ -67,11 +67,11 @@ int main(int argc, char **argv) {
   engine_options.model_path = argv[1];
   engine_options.kv_cap_bytes = argc > 2 ? strtoull(argv[2], NULL, 10) : 8u << 20;
   engine_options.kv_type = "q8_0"; /* Half of the bytes of f16, at next to no loss. */
-  corm_engine *engine = NULL;
+  corm_engine* engine = NULL;
   if (failed(corm_engine_create(&engine_options, &engine), argv[1])) return 1;
 
   /* A session is one conversation. NULL options: the policy "corm", since there is a cap. */
-  corm_session *session = NULL;
+  corm_session* session = NULL;
   int result = failed(corm_session_create(engine, NULL, &session), "session");
   if (result == 0) result = converse(session);
 

@@ -1,4 +1,5 @@
-/* Cormorant: an embedded LLM inference runtime that holds conversations of any length inside a byte cap.
+/* Cormorant: an embedded LLM inference runtime that holds conversations of any length inside a byte
+ * cap.
  *
  * Conventions
  * 1. Handles are opaque. `corm_<noun>_destroy` accepts NULL. Children keep their parents alive: an
@@ -64,7 +65,8 @@ typedef void (*corm_log_fn)(void* user, int level, const char* message);
  * called at any time; `fn` must be thread-safe and may not call the library. */
 CORM_API void corm_set_log(corm_log_fn fn, void* user, int level);
 
-/* ---- Engine: one model on one device under one cap --------------------------------------------- */
+/* ---- Engine: one model on one device under one cap ---------------------------------------------
+ */
 
 typedef struct corm_engine corm_engine;
 typedef struct corm_session corm_session;
@@ -75,18 +77,18 @@ typedef int (*corm_progress_fn)(void* user, uint64_t done, uint64_t total);
 
 typedef struct corm_engine_options {
   size_t struct_size;
-  const char* model_path;     /* A GGUF file. */
-  const char* backend;        /* "auto" (default), "cpu", ...; corm_devices() lists them. */
-  uint32_t device;            /* Index within the backend. */
-  uint32_t threads;           /* CPU threads; 0: the machine's physical cores. */
-  uint64_t memory_cap_bytes;  /* On all device memory of this engine; 0: none. */
-  uint64_t kv_cap_bytes;      /* On the KV store alone, pages and their metadata; 0: none. */
-  const char* kv_type;        /* "f16" (default), "q8_0", or K:V as "q8_0:f16". */
-  uint32_t context;           /* Positions to use; 0: the model's own. More is refused. */
-  uint32_t max_sessions;      /* Sessions that may exist at once; default 1. */
-  uint32_t prefill_chunk;     /* Prompt tokens a step; 0: chosen for the cap. */
-  uint32_t all_logits;        /* Non-zero: every step can deliver logits of each of its rows. */
-  corm_progress_fn on_load;   /* May be NULL; done and total in weight bytes. */
+  const char* model_path;    /* A GGUF file. */
+  const char* backend;       /* "auto" (default), "cpu", ...; corm_devices() lists them. */
+  uint32_t device;           /* Index within the backend. */
+  uint32_t threads;          /* CPU threads; 0: the machine's physical cores. */
+  uint64_t memory_cap_bytes; /* On all device memory of this engine; 0: none. */
+  uint64_t kv_cap_bytes;     /* On the KV store alone, pages and their metadata; 0: none. */
+  const char* kv_type;       /* "f16" (default), "q8_0", or K:V as "q8_0:f16". */
+  uint32_t context;          /* Positions to use; 0: the model's own. More is refused. */
+  uint32_t max_sessions;     /* Sessions that may exist at once; default 1. */
+  uint32_t prefill_chunk;    /* Prompt tokens a step; 0: chosen for the cap. */
+  uint32_t all_logits;       /* Non-zero: every step can deliver logits of each of its rows. */
+  corm_progress_fn on_load;  /* May be NULL; done and total in weight bytes. */
   void* on_load_user;
 } corm_engine_options;
 CORM_API void corm_engine_options_init(corm_engine_options* options);
@@ -102,14 +104,14 @@ typedef struct corm_engine_info {
   uint32_t layers;
   uint32_t kv_heads;
   uint32_t head_dim;
-  uint32_t vocab;                 /* Logits a token has. */
-  uint32_t context;               /* Positions in use. */
-  uint32_t context_trained;       /* Positions the model was trained on. */
+  uint32_t vocab;           /* Logits a token has. */
+  uint32_t context;         /* Positions in use. */
+  uint32_t context_trained; /* Positions the model was trained on. */
   uint32_t prefill_chunk;
-  uint64_t kv_bytes_per_token;    /* As f16 rows without bookkeeping, all layers and heads. */
+  uint64_t kv_bytes_per_token; /* As f16 rows without bookkeeping, all layers and heads. */
   uint64_t kv_page_bytes;
-  uint64_t kv_pages;              /* Pages the cap allows. */
-  const char* architecture;       /* Valid while the engine lives, like the strings below. */
+  uint64_t kv_pages;        /* Pages the cap allows. */
+  const char* architecture; /* Valid while the engine lives, like the strings below. */
   const char* model_name;
   const char* backend;
   const char* device;
@@ -135,7 +137,8 @@ typedef struct corm_memory_stats {
 CORM_API void corm_memory_stats_init(corm_memory_stats* stats);
 CORM_API corm_status corm_engine_get_memory(const corm_engine* engine, corm_memory_stats* stats);
 
-/* ---- Tokenizer --------------------------------------------------------------------------------- */
+/* ---- Tokenizer ---------------------------------------------------------------------------------
+ */
 
 /* Reads the vocabulary of a GGUF file; weights are not touched and may be absent. */
 CORM_API corm_status corm_tokenizer_open(const char* model_path, corm_tokenizer** tokenizer);
@@ -167,33 +170,34 @@ CORM_API const char* corm_tokenizer_eos_text(const corm_tokenizer* tokenizer);
 
 typedef struct corm_template_options {
   size_t struct_size;
-  const char* source;            /* Jinja chat template. */
-  const char* messages_json;     /* As in the OpenAI API. */
-  const char* tools_json;        /* NULL: none. */
-  const char* bos_text;          /* NULL: "". */
-  const char* eos_text;          /* NULL: "". */
-  int add_generation_prompt;     /* Default 1. */
+  const char* source;        /* Jinja chat template. */
+  const char* messages_json; /* As in the OpenAI API. */
+  const char* tools_json;    /* NULL: none. */
+  const char* bos_text;      /* NULL: "". */
+  const char* eos_text;      /* NULL: "". */
+  int add_generation_prompt; /* Default 1. */
 } corm_template_options;
 CORM_API void corm_template_options_init(corm_template_options* options);
 /* Renders a chat template as Python's jinja2 with transformers' settings does. */
 CORM_API corm_status corm_template_render(const corm_template_options* options, char** text);
 
-/* ---- Sessions ---------------------------------------------------------------------------------- */
+/* ---- Sessions ----------------------------------------------------------------------------------
+ */
 
 enum { CORM_BASIS_STEP = 0, CORM_BASIS_RESIDENT = 1 };
 
 typedef struct corm_session_options {
   size_t struct_size;
-  const char* policy;        /* NULL: "corm" when the engine has a cap, else "none". */
-  uint32_t corm_window;      /* w: queries for which a key must be minor to leave on its own account.
-                                0: 256 without a cap; with one, rows leave under pressure only. */
-  uint32_t recent;           /* r: newest rows that are never dropped. UINT32_MAX: the policy's own
-                                default (256, less under a very small cap). */
-  uint32_t sinks;            /* First tokens that are never dropped; default 4. */
-  uint32_t interval;         /* Tokens between evictions; 0: chosen. */
-  int32_t basis;             /* CORM_BASIS_*; -1 (default): the policy's own. */
-  float importance_scale;    /* c: a key is important at a share of c/t or more; default 1. */
-  int pin_system_prompt;     /* Default 1: a system message at the start is never dropped. */
+  const char* policy;     /* NULL: "corm" when the engine has a cap, else "none". */
+  uint32_t corm_window;   /* w: queries for which a key must be minor to leave on its own account.
+                             0: 256 without a cap; with one, rows leave under pressure only. */
+  uint32_t recent;        /* r: newest rows that are never dropped. UINT32_MAX: the policy's own
+                             default (256, less under a very small cap). */
+  uint32_t sinks;         /* First tokens that are never dropped; default 4. */
+  uint32_t interval;      /* Tokens between evictions; 0: chosen. */
+  int32_t basis;          /* CORM_BASIS_*; -1 (default): the policy's own. */
+  float importance_scale; /* c: a key is important at a share of c/t or more; default 1. */
+  int pin_system_prompt;  /* Default 1: a system message at the start is never dropped. */
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -274,8 +278,7 @@ CORM_API corm_status corm_session_add_message(corm_session* session, const char*
 /* Reads the messages added since the last reply through the model's chat template, then generates
  * the assistant's answer and adds it to the conversation. When the call fails before the first
  * token the messages stay pending. */
-CORM_API corm_status corm_session_reply(corm_session* session,
-                                        const corm_generate_options* options,
+CORM_API corm_status corm_session_reply(corm_session* session, const corm_generate_options* options,
                                         corm_token_fn on_token, void* user,
                                         corm_generate_result* result);
 /* The conversation as JSON: [{"role": ..., "content": ...}, ...]. */
@@ -299,7 +302,8 @@ CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv
 CORM_API corm_status corm_session_get_layer_rows(const corm_session* session, double* rows,
                                                  size_t capacity);
 
-/* ---- Descriptions, as JSON -------------------------------------------------------------------- */
+/* ---- Descriptions, as JSON --------------------------------------------------------------------
+ */
 
 /* What a GGUF file is, what will run on this machine under `options`, and what is wrong with it.
  * Weights are not loaded. Fails only where the file cannot be read at all. */

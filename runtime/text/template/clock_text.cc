@@ -72,60 +72,37 @@ bool NumberOf(char letter, const Moment& m, bool is_bare, std::string* out) {
     return true;
   };
   switch (letter) {
-    case 'Y':
-      return put(m.year, 1);
-    case 'y':
-      return put(m.year % 100, 2);
-    case 'm':
-      return put(m.month, 2);
-    case 'd':
-      return put(m.day, 2);
-    case 'e':
-      return put(m.day, 2, ' ');
-    case 'H':
-      return put(m.hour, 2);
-    case 'I':
-      return put(hour12, 2);
-    case 'M':
-      return put(m.minute, 2);
-    case 'S':
-      return put(m.second, 2);
-    case 'f':
-      return put(0, 6);
-    case 'j':
-      return put(m.day_of_year, 3);
-    case 'w':
-      return put(m.weekday, 1);
-    case 'u':
-      return put(m.weekday == 0 ? 7 : m.weekday, 1);
-    case 'U':
-      return put((m.day_of_year + 6 - m.weekday) / 7, 2);
-    case 'W':
-      return put((m.day_of_year + 6 - (m.weekday + 6) % 7) / 7, 2);
-    default:
-      return false;
+    case 'Y': return put(m.year, 1);
+    case 'y': return put(m.year % 100, 2);
+    case 'm': return put(m.month, 2);
+    case 'd': return put(m.day, 2);
+    case 'e': return put(m.day, 2, ' ');
+    case 'H': return put(m.hour, 2);
+    case 'I': return put(hour12, 2);
+    case 'M': return put(m.minute, 2);
+    case 'S': return put(m.second, 2);
+    case 'f': return put(0, 6);
+    case 'j': return put(m.day_of_year, 3);
+    case 'w': return put(m.weekday, 1);
+    case 'u': return put(m.weekday == 0 ? 7 : m.weekday, 1);
+    case 'U': return put((m.day_of_year + 6 - m.weekday) / 7, 2);
+    case 'W': return put((m.day_of_year + 6 - (m.weekday + 6) % 7) / 7, 2);
+    default: return false;
   }
 }
 
 /// What a letter abbreviates, as another format; empty when it is none.
 absl::string_view LongForm(char letter) {
   switch (letter) {
-    case 'F':
-      return "%Y-%m-%d";
+    case 'F': return "%Y-%m-%d";
     case 'T':
-    case 'X':
-      return "%H:%M:%S";
-    case 'R':
-      return "%H:%M";
+    case 'X': return "%H:%M:%S";
+    case 'R': return "%H:%M";
     case 'D':
-    case 'x':
-      return "%m/%d/%y";
-    case 'c':
-      return "%a %b %e %H:%M:%S %Y";
-    case 'r':
-      return "%I:%M:%S %p";
-    default:
-      return "";
+    case 'x': return "%m/%d/%y";
+    case 'c': return "%a %b %e %H:%M:%S %Y";
+    case 'r': return "%I:%M:%S %p";
+    default: return "";
   }
 }
 

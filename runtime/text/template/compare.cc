@@ -57,20 +57,16 @@ bool AreEqual(Heap& heap, const Value& a, const Value& b, uint32_t depth) {
   if (a.kind != b.kind) return false;
   switch (a.kind) {
     case Kind::kUndefined:
-    case Kind::kNone:
-      return true;
+    case Kind::kNone: return true;
     case Kind::kText:
       heap.Work(std::min(a.AsText().size(), b.AsText().size()));
       return a.AsText() == b.AsText();
-    case Kind::kList:
-      return a.list == b.list || AreEqualLists(heap, *a.list, *b.list, depth);
-    case Kind::kDict:
-      return a.dict == b.dict || AreEqualDicts(heap, *a.dict, *b.dict, depth);
+    case Kind::kList: return a.list == b.list || AreEqualLists(heap, *a.list, *b.list, depth);
+    case Kind::kDict: return a.dict == b.dict || AreEqualDicts(heap, *a.dict, *b.dict, depth);
     case Kind::kNative:
       return a.native->def == b.native->def && a.native->self.kind == b.native->self.kind &&
              a.native->self.integer == b.native->self.integer;
-    default:
-      return a.integer == b.integer;  // The same object.
+    default: return a.integer == b.integer;  // The same object.
   }
 }
 
@@ -97,8 +93,7 @@ absl::StatusOr<bool> IsLess(Heap& heap, const Value& a, const Value& b, uint32_t
 
 absl::StatusOr<bool> Contains(Heap& heap, const Value& container, const Value& item) {
   switch (container.kind) {
-    case Kind::kUndefined:
-      return false;
+    case Kind::kUndefined: return false;
     case Kind::kText:
       if (!item.is_text()) {
         return Error("'in <string>' wants a string on its left side, not ", TypeName(item));
@@ -109,8 +104,7 @@ absl::StatusOr<bool> Contains(Heap& heap, const Value& container, const Value& i
       if (!IsKey(item)) return Error("a ", TypeName(item), " cannot be a key of a dict");
       if (!item.is_text()) heap.Work(container.dict->size() * sizeof(Dict::Entry));
       return !container.dict->Find(item).is_missing();
-    default:
-      break;
+    default: break;
   }
   if (!container.Is(Kind::kList)) {
     return Error("'in' does not work on ", TypeName(container));
@@ -128,22 +122,16 @@ absl::StatusOr<bool> Contains(Heap& heap, const Value& container, const Value& i
 absl::StatusOr<bool> Compare(Heap& heap, Operator op, const Value& a, const Value& b) {
   const bool are_numbers = a.is_number() && b.is_number();
   switch (op) {
-    case Operator::kEqual:
-      return AreEqual(heap, a, b);
-    case Operator::kNotEqual:
-      return !AreEqual(heap, a, b);
-    case Operator::kLess:
-      return IsLess(heap, a, b);
-    case Operator::kGreater:
-      return IsLess(heap, b, a);
-    case Operator::kIn:
-      return Contains(heap, b, a);
+    case Operator::kEqual: return AreEqual(heap, a, b);
+    case Operator::kNotEqual: return !AreEqual(heap, a, b);
+    case Operator::kLess: return IsLess(heap, a, b);
+    case Operator::kGreater: return IsLess(heap, b, a);
+    case Operator::kIn: return Contains(heap, b, a);
     case Operator::kNotIn: {
       CORM_ASSIGN_OR_RETURN(const bool is_in, Contains(heap, b, a));
       return !is_in;
     }
-    default:
-      break;
+    default: break;
   }
   const bool is_less_equal = op == Operator::kLessEqual;
   // Nothing is less than or equal to what is not a number.

@@ -16,46 +16,30 @@ absl::StatusOr<Value> Interpreter::Evaluate(const Expr& expr, Scope* scope) {
 
 absl::StatusOr<Value> Interpreter::EvaluateKind(const Expr& expr, Scope* scope) {
   switch (expr.kind) {
-    case ExprKind::kName:
-      return EvaluateName(expr, scope);
-    case ExprKind::kTuple:
-      return EvaluateItems(expr, Flavor::kTuple, scope);
-    case ExprKind::kList:
-      return EvaluateItems(expr, Flavor::kList, scope);
-    case ExprKind::kDict:
-      return EvaluateDict(expr, scope);
+    case ExprKind::kName: return EvaluateName(expr, scope);
+    case ExprKind::kTuple: return EvaluateItems(expr, Flavor::kTuple, scope);
+    case ExprKind::kList: return EvaluateItems(expr, Flavor::kList, scope);
+    case ExprKind::kDict: return EvaluateDict(expr, scope);
     case ExprKind::kAttribute: {
       CORM_ASSIGN_OR_RETURN(const Value value, Evaluate(*expr.parts[0], scope));
       return GetAttribute(value, expr.name);
     }
-    case ExprKind::kItem:
-      return EvaluateItem(expr, scope);
-    case ExprKind::kSlice:
-      return EvaluateSlice(expr, scope);
-    case ExprKind::kCall:
-      return EvaluateCall(expr, scope, Value());
-    case ExprKind::kFilter:
-      return EvaluateFilter(expr, scope, nullptr);
-    case ExprKind::kTest:
-      return EvaluateTest(expr, scope);
+    case ExprKind::kItem: return EvaluateItem(expr, scope);
+    case ExprKind::kSlice: return EvaluateSlice(expr, scope);
+    case ExprKind::kCall: return EvaluateCall(expr, scope, Value());
+    case ExprKind::kFilter: return EvaluateFilter(expr, scope, nullptr);
+    case ExprKind::kTest: return EvaluateTest(expr, scope);
     case ExprKind::kNegate:
     case ExprKind::kPlus:
-    case ExprKind::kNot:
-      return EvaluateUnary(expr, scope);
-    case ExprKind::kBinary:
-      return EvaluateBinary(expr, scope);
+    case ExprKind::kNot: return EvaluateUnary(expr, scope);
+    case ExprKind::kBinary: return EvaluateBinary(expr, scope);
     case ExprKind::kAnd:
-    case ExprKind::kOr:
-      return EvaluateLogic(expr, scope);
-    case ExprKind::kCompare:
-      return EvaluateComparison(expr, scope);
-    case ExprKind::kConcat:
-      return EvaluateConcat(expr, scope);
-    case ExprKind::kConditional:
-      return EvaluateConditional(expr, scope);
+    case ExprKind::kOr: return EvaluateLogic(expr, scope);
+    case ExprKind::kCompare: return EvaluateComparison(expr, scope);
+    case ExprKind::kConcat: return EvaluateConcat(expr, scope);
+    case ExprKind::kConditional: return EvaluateConditional(expr, scope);
     case ExprKind::kConstant:
-    case ExprKind::kReference:
-      break;
+    case ExprKind::kReference: break;
   }
   return expr.constant;
 }

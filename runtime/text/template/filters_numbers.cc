@@ -100,19 +100,15 @@ Result Default(NativeCall& call) {
 Result Length(NativeCall& call) {
   const Value& value = call.self;
   switch (value.kind) {
-    case Kind::kUndefined:
-      return IntValue(0);
-    case Kind::kText:
-      return IntValue(static_cast<int64_t>(value.text->chars));
-    case Kind::kDict:
-      return IntValue(static_cast<int64_t>(value.dict->size()));
+    case Kind::kUndefined: return IntValue(0);
+    case Kind::kText: return IntValue(static_cast<int64_t>(value.text->chars));
+    case Kind::kDict: return IntValue(static_cast<int64_t>(value.dict->size()));
     case Kind::kList:
       if (value.list->flavor != Flavor::kIterator) {
         return IntValue(static_cast<int64_t>(value.list->items.size()));
       }
       break;
-    default:
-      break;
+    default: break;
   }
   return Error("a ", TypeName(value), " has no length");
 }

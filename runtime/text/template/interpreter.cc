@@ -30,19 +30,14 @@ bool IsUnsafe(const Value& value, absl::string_view name) {
 
 const NativeDef* FindMethod(const Value& value, absl::string_view name) {
   switch (value.kind) {
-    case Kind::kText:
-      return FindTextMethod(name);
-    case Kind::kDict:
-      return FindDictMethod(name);
+    case Kind::kText: return FindTextMethod(name);
+    case Kind::kDict: return FindDictMethod(name);
     case Kind::kList:
       return IsPlainSequence(value) || IsList(value, Flavor::kRange) ? FindListMethod(name)
                                                                      : nullptr;
-    case Kind::kLoop:
-      return FindLoopMethod(name);
-    case Kind::kCycler:
-      return FindCyclerMethod(name);
-    default:
-      return nullptr;
+    case Kind::kLoop: return FindLoopMethod(name);
+    case Kind::kCycler: return FindCyclerMethod(name);
+    default: return nullptr;
   }
 }
 
@@ -164,15 +159,12 @@ absl::StatusOr<Value> Interpreter::Call(const Value& callee, const Arguments& ar
   switch (callee.kind) {
     case Kind::kNative:
       return CallNative(*this, *callee.native->def, callee.native->self, arguments);
-    case Kind::kMacro:
-      return CallMacro(*callee.macro, arguments);
+    case Kind::kMacro: return CallMacro(*callee.macro, arguments);
     case Kind::kLoop:
       if (arguments.positional.size() != 1) return Error("loop() wants the items to loop over");
       return Recurse(*callee.loop, arguments.positional[0]);
-    case Kind::kUndefined:
-      return UndefinedError(callee);
-    default:
-      return Error("a ", TypeName(callee), " cannot be called");
+    case Kind::kUndefined: return UndefinedError(callee);
+    default: return Error("a ", TypeName(callee), " cannot be called");
   }
 }
 

@@ -21,28 +21,16 @@ class JsonWriter {
     if (depth > heap_.limits().depth) heap_.Exhaust("a value nests too deeply for tojson");
     if (!heap_.Step()) return heap_.failure();
     switch (value.kind) {
-      case Kind::kNone:
-        out_.Append("null");
-        return absl::OkStatus();
-      case Kind::kBool:
-        out_.Append(value.boolean ? "true" : "false");
-        return absl::OkStatus();
-      case Kind::kInt:
-        out_.Append(absl::StrCat(value.integer));
-        return absl::OkStatus();
-      case Kind::kFloat:
-        out_.Append(Number(value.number));
-        return absl::OkStatus();
-      case Kind::kText:
-        WriteText(value.AsText());
-        return absl::OkStatus();
+      case Kind::kNone: out_.Append("null"); return absl::OkStatus();
+      case Kind::kBool: out_.Append(value.boolean ? "true" : "false"); return absl::OkStatus();
+      case Kind::kInt: out_.Append(absl::StrCat(value.integer)); return absl::OkStatus();
+      case Kind::kFloat: out_.Append(Number(value.number)); return absl::OkStatus();
+      case Kind::kText: WriteText(value.AsText()); return absl::OkStatus();
       case Kind::kList:
         if (IsPlainSequence(value)) return WriteList(*value.list, depth);
         break;
-      case Kind::kDict:
-        return WriteDict(*value.dict, depth);
-      default:
-        break;
+      case Kind::kDict: return WriteDict(*value.dict, depth);
+      default: break;
     }
     return Error("tojson: a value of type ", TypeName(value), " has no JSON form");
   }
@@ -107,23 +95,16 @@ class JsonWriter {
 
   absl::Status WriteKey(const Value& key) {
     switch (key.kind) {
-      case Kind::kText:
-        WriteText(key.AsText());
-        return absl::OkStatus();
-      case Kind::kNone:
-        out_.Append("\"null\"");
-        return absl::OkStatus();
+      case Kind::kText: WriteText(key.AsText()); return absl::OkStatus();
+      case Kind::kNone: out_.Append("\"null\""); return absl::OkStatus();
       case Kind::kBool:
         out_.Append(key.boolean ? "\"true\"" : "\"false\"");
         return absl::OkStatus();
-      case Kind::kInt:
-        out_.Append(absl::StrCat("\"", key.integer, "\""));
-        return absl::OkStatus();
+      case Kind::kInt: out_.Append(absl::StrCat("\"", key.integer, "\"")); return absl::OkStatus();
       case Kind::kFloat:
         out_.Append(absl::StrCat("\"", Number(key.number), "\""));
         return absl::OkStatus();
-      default:
-        return Error("tojson: a key of type ", TypeName(key), " has no JSON form");
+      default: return Error("tojson: a key of type ", TypeName(key), " has no JSON form");
     }
   }
 
@@ -169,8 +150,7 @@ absl::StatusOr<Value> ToJson(Heap& heap, const Value& value, const JsonStyle& st
 absl::StatusOr<Value> FromJson(Heap& heap, const nlohmann::ordered_json& json, uint32_t depth) {
   if (depth > heap.limits().depth) return Error("messages or tools nest too deeply");
   switch (json.type()) {
-    case nlohmann::ordered_json::value_t::boolean:
-      return BoolValue(*json.get_ptr<const bool*>());
+    case nlohmann::ordered_json::value_t::boolean: return BoolValue(*json.get_ptr<const bool*>());
     case nlohmann::ordered_json::value_t::number_integer:
       return IntValue(*json.get_ptr<const int64_t*>());
     case nlohmann::ordered_json::value_t::number_unsigned: {
@@ -200,8 +180,7 @@ absl::StatusOr<Value> FromJson(Heap& heap, const nlohmann::ordered_json& json, u
       }
       return DictValue(dict);
     }
-    default:
-      return NoneValue();
+    default: return NoneValue();
   }
 }
 

@@ -58,10 +58,8 @@ absl::StatusOr<Value> IntegerArithmetic(Operator op, int64_t a, int64_t b) {
     case Operator::kMultiply:
       if (__builtin_mul_overflow(a, b, &result)) return Overflow();
       return IntValue(result);
-    case Operator::kPower:
-      return IntegerPower(a, b);
-    default:
-      break;
+    case Operator::kPower: return IntegerPower(a, b);
+    default: break;
   }
   if (b == 0) return Error("division by zero");
   if (op == Operator::kDivide) return FloatValue(static_cast<double>(a) / static_cast<double>(b));
@@ -78,18 +76,14 @@ absl::StatusOr<Value> IntegerArithmetic(Operator op, int64_t a, int64_t b) {
 
 absl::StatusOr<Value> FloatArithmetic(Operator op, double a, double b) {
   switch (op) {
-    case Operator::kAdd:
-      return FloatValue(a + b);
-    case Operator::kSubtract:
-      return FloatValue(a - b);
-    case Operator::kMultiply:
-      return FloatValue(a * b);
+    case Operator::kAdd: return FloatValue(a + b);
+    case Operator::kSubtract: return FloatValue(a - b);
+    case Operator::kMultiply: return FloatValue(a * b);
     case Operator::kPower:
       if (a < 0 && b != std::floor(b)) return Error("a negative number to a broken power");
       if (a == 0 && b < 0) return Error("zero to a negative power");
       return FloatValue(std::pow(a, b));
-    default:
-      break;
+    default: break;
   }
   if (b == 0) return Error("division by zero");
   if (op == Operator::kDivide) return FloatValue(a / b);
@@ -241,8 +235,7 @@ absl::StatusOr<Value> Sliced(Heap& heap, const Value& value, const Value& start,
 absl::StatusOr<std::vector<Value>> ItemsOf(Heap& heap, const Value& value) {
   std::vector<Value> items;
   switch (value.kind) {
-    case Kind::kUndefined:
-      return items;
+    case Kind::kUndefined: return items;
     case Kind::kList: {
       List& list = *value.list;
       if (!heap.Charge(list.items.size() * sizeof(Value))) return heap.failure();
@@ -264,8 +257,7 @@ absl::StatusOr<std::vector<Value>> ItemsOf(Heap& heap, const Value& value) {
       }
       return items;
     }
-    default:
-      return Error("a ", TypeName(value), " cannot be iterated over");
+    default: return Error("a ", TypeName(value), " cannot be iterated over");
   }
 }
 

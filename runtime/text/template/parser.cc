@@ -15,20 +15,13 @@ constexpr size_t kSourceBytesMax = 1 << 20;  // The largest known chat template 
 
 absl::string_view Described(const Token& token) {
   switch (token.kind) {
-    case TokenKind::kData:
-      return "text";
-    case TokenKind::kOutputBegin:
-      return "{{";
-    case TokenKind::kOutputEnd:
-      return "}}";
-    case TokenKind::kTagBegin:
-      return "{%";
-    case TokenKind::kTagEnd:
-      return "%}";
-    case TokenKind::kEnd:
-      return "the end of the template";
-    default:
-      return token.text;
+    case TokenKind::kData: return "text";
+    case TokenKind::kOutputBegin: return "{{";
+    case TokenKind::kOutputEnd: return "}}";
+    case TokenKind::kTagBegin: return "{%";
+    case TokenKind::kTagEnd: return "%}";
+    case TokenKind::kEnd: return "the end of the template";
+    default: return token.text;
   }
 }
 

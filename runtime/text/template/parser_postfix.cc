@@ -53,10 +53,8 @@ bool Parser::BeginsTestArgument() const {
       return !current().IsName("else") && !current().IsName("or") && !current().IsName("and");
     case TokenKind::kText:
     case TokenKind::kInteger:
-    case TokenKind::kFloat:
-      return true;
-    default:
-      return current().IsOperator("[") || current().IsOperator("{");
+    case TokenKind::kFloat: return true;
+    default: return current().IsOperator("[") || current().IsOperator("{");
   }
 }
 

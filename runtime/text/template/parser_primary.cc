@@ -8,10 +8,8 @@ namespace cormorant::jinja {
 Parser::ExprResult Parser::ParsePrimary(bool may_reference) {
   const Token& token = current();
   switch (token.kind) {
-    case TokenKind::kName:
-      return ParseNameOrWord(may_reference);
-    case TokenKind::kText:
-      return ParseText();
+    case TokenKind::kName: return ParseNameOrWord(may_reference);
+    case TokenKind::kText: return ParseText();
     case TokenKind::kInteger:
     case TokenKind::kFloat: {
       Expr* number = NewExpr(ExprKind::kConstant, token.line);
@@ -19,8 +17,7 @@ Parser::ExprResult Parser::ParsePrimary(bool may_reference) {
       Skip();
       return number;
     }
-    default:
-      break;
+    default: break;
   }
   if (token.IsOperator("[")) return ParseListLiteral();
   if (token.IsOperator("{")) return ParseDictLiteral();

@@ -20,35 +20,19 @@ absl::Status Interpreter::ExecuteBody(const Body& body, Scope* scope) {
 absl::Status Interpreter::Execute(const Statement& statement, Scope* scope) {
   CORM_RETURN_IF_ERROR(Step(statement.line));
   switch (statement.kind) {
-    case StatementKind::kText:
-      Write(statement.text);
-      return absl::OkStatus();
-    case StatementKind::kOutput:
-      return ExecuteOutput(statement, scope);
-    case StatementKind::kSet:
-      return ExecuteSet(statement, scope);
-    case StatementKind::kSetBlock:
-      return ExecuteSetBlock(statement, scope);
-    case StatementKind::kIf:
-      return ExecuteIf(statement, scope);
-    case StatementKind::kFor:
-      return ExecuteFor(statement, scope);
-    case StatementKind::kMacro:
-      return ExecuteMacro(statement, scope);
-    case StatementKind::kCallBlock:
-      return ExecuteCallBlock(statement, scope);
-    case StatementKind::kFilterBlock:
-      return ExecuteFilterBlock(statement, scope);
-    case StatementKind::kWith:
-      return ExecuteWith(statement, scope);
-    case StatementKind::kBlock:
-      return ExecuteBlock(statement, scope);
-    case StatementKind::kBreak:
-      flow_ = Flow::kBreak;
-      return absl::OkStatus();
-    case StatementKind::kContinue:
-      flow_ = Flow::kContinue;
-      return absl::OkStatus();
+    case StatementKind::kText: Write(statement.text); return absl::OkStatus();
+    case StatementKind::kOutput: return ExecuteOutput(statement, scope);
+    case StatementKind::kSet: return ExecuteSet(statement, scope);
+    case StatementKind::kSetBlock: return ExecuteSetBlock(statement, scope);
+    case StatementKind::kIf: return ExecuteIf(statement, scope);
+    case StatementKind::kFor: return ExecuteFor(statement, scope);
+    case StatementKind::kMacro: return ExecuteMacro(statement, scope);
+    case StatementKind::kCallBlock: return ExecuteCallBlock(statement, scope);
+    case StatementKind::kFilterBlock: return ExecuteFilterBlock(statement, scope);
+    case StatementKind::kWith: return ExecuteWith(statement, scope);
+    case StatementKind::kBlock: return ExecuteBlock(statement, scope);
+    case StatementKind::kBreak: flow_ = Flow::kBreak; return absl::OkStatus();
+    case StatementKind::kContinue: flow_ = Flow::kContinue; return absl::OkStatus();
     case StatementKind::kFail:
       return Error("{% ", statement.text, " %} cannot work: a chat template stands alone");
   }
@@ -84,8 +68,7 @@ absl::Status Interpreter::Assign(const Expr& target, const Value& value, Scope* 
   const Level level(this);
   CORM_RETURN_IF_ERROR(Step(target.line));
   switch (target.kind) {
-    case ExprKind::kTuple:
-      return AssignTuple(target, value, scope);
+    case ExprKind::kTuple: return AssignTuple(target, value, scope);
     case ExprKind::kReference: {
       const Value names = scope->Find(target.id);
       if (!names.Is(Kind::kNamespace)) {

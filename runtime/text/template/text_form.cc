@@ -64,10 +64,8 @@ void AppendList(Heap& heap, const List& list, TextBuilder* out, uint32_t depth) 
       out->Append(absl::StrCat("range(", list.start, ", ", list.stop));
       if (list.step != 1) out->Append(absl::StrCat(", ", list.step));
       return out->Append(')');
-    case Flavor::kIterator:
-      return out->Append("<generator object>");
-    default:
-      break;
+    case Flavor::kIterator: return out->Append("<generator object>");
+    default: break;
   }
   out->Append(list.flavor == Flavor::kKeys     ? "dict_keys(["
               : list.flavor == Flavor::kValues ? "dict_values(["
@@ -134,21 +132,14 @@ void AppendRepr(Heap& heap, const Value& value, TextBuilder* out, uint32_t depth
         return out->Append(')');
       }
       return AppendQuoted(value.AsText(), out);
-    case Kind::kUndefined:
-      return out->Append("Undefined");
+    case Kind::kUndefined: return out->Append("Undefined");
     case Kind::kMissing:
-    case Kind::kNone:
-      return out->Append("None");
-    case Kind::kBool:
-      return out->Append(value.boolean ? "True" : "False");
-    case Kind::kInt:
-      return out->Append(absl::StrCat(value.integer));
-    case Kind::kFloat:
-      return out->Append(FloatText(value.number));
-    case Kind::kList:
-      return AppendList(heap, *value.list, out, depth + 1);
-    case Kind::kDict:
-      return AppendDict(heap, *value.dict, out, depth + 1);
+    case Kind::kNone: return out->Append("None");
+    case Kind::kBool: return out->Append(value.boolean ? "True" : "False");
+    case Kind::kInt: return out->Append(absl::StrCat(value.integer));
+    case Kind::kFloat: return out->Append(FloatText(value.number));
+    case Kind::kList: return AppendList(heap, *value.list, out, depth + 1);
+    case Kind::kDict: return AppendDict(heap, *value.dict, out, depth + 1);
     case Kind::kNamespace:
       out->Append("<Namespace ");
       AppendDict(heap, value.names->attributes, out, depth + 1);
@@ -157,8 +148,7 @@ void AppendRepr(Heap& heap, const Value& value, TextBuilder* out, uint32_t depth
       out->Append("<Macro ");
       AppendQuoted(value.macro->statement->name, out);
       return out->Append('>');
-    default:
-      return out->Append(absl::StrCat("<", TypeName(value), ">"));
+    default: return out->Append(absl::StrCat("<", TypeName(value), ">"));
   }
 }
 
@@ -183,23 +173,12 @@ absl::string_view StrBytes(Heap& heap, const Value& value) {
 void AppendEscaped(absl::string_view text, TextBuilder* out) {
   for (char c : text) {
     switch (c) {
-      case '&':
-        out->Append("&amp;");
-        break;
-      case '<':
-        out->Append("&lt;");
-        break;
-      case '>':
-        out->Append("&gt;");
-        break;
-      case '\'':
-        out->Append("&#39;");
-        break;
-      case '"':
-        out->Append("&#34;");
-        break;
-      default:
-        out->Append(c);
+      case '&': out->Append("&amp;"); break;
+      case '<': out->Append("&lt;"); break;
+      case '>': out->Append("&gt;"); break;
+      case '\'': out->Append("&#39;"); break;
+      case '"': out->Append("&#34;"); break;
+      default: out->Append(c);
     }
   }
 }

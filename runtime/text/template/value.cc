@@ -17,11 +17,9 @@ bool SameKey(const Value& a, const Value& b) {
   }
   if (a.kind != b.kind) return false;
   switch (a.kind) {
-    case Kind::kText:
-      return a.AsText() == b.AsText();
+    case Kind::kText: return a.AsText() == b.AsText();
     case Kind::kUndefined:
-    case Kind::kNone:
-      return true;
+    case Kind::kNone: return true;
     case Kind::kList: {
       if (a.list == b.list) return true;
       if (!IsList(a, Flavor::kTuple) || !IsList(b, Flavor::kTuple)) return false;
@@ -31,8 +29,7 @@ bool SameKey(const Value& a, const Value& b) {
       }
       return true;
     }
-    default:
-      return a.integer == b.integer;  // The same object.
+    default: return a.integer == b.integer;  // The same object.
   }
 }
 
@@ -98,34 +95,20 @@ void Dict::Set(const Value& key, const Value& value) {
 
 absl::string_view TypeName(const Value& value) {
   switch (value.kind) {
-    case Kind::kMissing:
-      return "nothing";
-    case Kind::kUndefined:
-      return "Undefined";
-    case Kind::kNone:
-      return "NoneType";
-    case Kind::kBool:
-      return "bool";
-    case Kind::kInt:
-      return "int";
-    case Kind::kFloat:
-      return "float";
-    case Kind::kText:
-      return value.text->is_markup ? "Markup" : "str";
-    case Kind::kDict:
-      return "dict";
-    case Kind::kNamespace:
-      return "Namespace";
-    case Kind::kNative:
-      return "function";
-    case Kind::kMacro:
-      return "Macro";
-    case Kind::kLoop:
-      return "LoopContext";
-    case Kind::kCycler:
-      return "Cycler";
-    case Kind::kList:
-      break;
+    case Kind::kMissing: return "nothing";
+    case Kind::kUndefined: return "Undefined";
+    case Kind::kNone: return "NoneType";
+    case Kind::kBool: return "bool";
+    case Kind::kInt: return "int";
+    case Kind::kFloat: return "float";
+    case Kind::kText: return value.text->is_markup ? "Markup" : "str";
+    case Kind::kDict: return "dict";
+    case Kind::kNamespace: return "Namespace";
+    case Kind::kNative: return "function";
+    case Kind::kMacro: return "Macro";
+    case Kind::kLoop: return "LoopContext";
+    case Kind::kCycler: return "Cycler";
+    case Kind::kList: break;
   }
   constexpr absl::string_view kNames[] = {"list",        "tuple",      "range",    "dict_keys",
                                           "dict_values", "dict_items", "generator"};
@@ -136,22 +119,14 @@ bool IsTrue(const Value& value) {
   switch (value.kind) {
     case Kind::kMissing:
     case Kind::kUndefined:
-    case Kind::kNone:
-      return false;
-    case Kind::kBool:
-      return value.boolean;
-    case Kind::kInt:
-      return value.integer != 0;
-    case Kind::kFloat:
-      return value.number != 0;
-    case Kind::kText:
-      return !value.AsText().empty();
-    case Kind::kList:
-      return value.list->flavor == Flavor::kIterator || !value.list->items.empty();
-    case Kind::kDict:
-      return value.dict->size() != 0;
-    default:
-      return true;
+    case Kind::kNone: return false;
+    case Kind::kBool: return value.boolean;
+    case Kind::kInt: return value.integer != 0;
+    case Kind::kFloat: return value.number != 0;
+    case Kind::kText: return !value.AsText().empty();
+    case Kind::kList: return value.list->flavor == Flavor::kIterator || !value.list->items.empty();
+    case Kind::kDict: return value.dict->size() != 0;
+    default: return true;
   }
 }
 
