@@ -78,12 +78,17 @@ void SpendSpare(const Heads& heads, const CutProblem& problem, uint32_t bin, uin
   };
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return wanting(a) > wanting(b); });
-  for (size_t h : order) {
-    if (spare == 0) break;
-    if (wanting(h) == 0) continue;
-    (*keep)[h] += 1;  // Opens one more page, which is then filled.
-    top_up(h);
-    --spare;
+  // A bin may hold more than a page of a head: pages go round until none is left or wanted.
+  for (bool is_wanted = true; is_wanted && spare > 0;) {
+    is_wanted = false;
+    for (size_t h : order) {
+      if (spare == 0) break;
+      if (wanting(h) == 0) continue;
+      (*keep)[h] += 1;  // Opens one more page, which is then filled.
+      top_up(h);
+      --spare;
+      is_wanted = true;
+    }
   }
 }
 

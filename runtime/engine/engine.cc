@@ -199,19 +199,22 @@ absl::Status Engine::MakeRoom(SessionCache& cache, uint32_t rows, const Batch& b
   // A session short of pages first takes back what larger sessions hold beyond a fair share.
   const uint32_t share =
       plan_.page_limit / static_cast<uint32_t>(std::max<size_t>(1, caches_.size()));
+  std::vector<const SessionCache*> firm;  // What they hold beyond it may not be dropped.
   while (cache.PagesMissing(rows) > store_->pool().free_pages()) {
     SessionCache* largest = nullptr;
     for (SessionCache* other : caches_) {
       const bool in_batch = std::any_of(batch.begin(), batch.end(), [&](const BatchEntry& entry) {
         return active_.at(entry.request)->request->cache == other;
       });
-      if (in_batch || !other->evicts() || other->page_total() <= share) continue;
+      const bool is_firm = std::find(firm.begin(), firm.end(), other) != firm.end();
+      if (in_batch || is_firm || !other->evicts() || other->page_total() <= share) continue;
       if (largest == nullptr || other->page_total() > largest->page_total()) largest = other;
     }
     if (largest == nullptr) break;
     const uint32_t before = largest->page_total();
-    CORM_RETURN_IF_ERROR(largest->ShrinkTo(share));
-    if (largest->page_total() >= before) break;
+    const absl::Status status = largest->ShrinkTo(share);
+    if (!status.ok() && !absl::IsResourceExhausted(status)) return status;
+    if (largest->page_total() >= before) firm.push_back(largest);
   }
   return cache.MakeRoom(rows);
 }

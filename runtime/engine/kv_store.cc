@@ -31,7 +31,12 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(const EnginePlan& plan,
   std::unique_ptr<KvStore> store(new KvStore(plan, backend, ledger));
   const uint64_t tables_bytes = max_sessions * store->table_bytes_;
   CORM_RETURN_IF_ERROR(ledger->Reserve(MemoryCategory::kKvMetadata, tables_bytes));
-  CORM_ASSIGN_OR_RETURN(store->tables_, backend->Allocate(tables_bytes));
+  absl::StatusOr<std::unique_ptr<Buffer>> tables = backend->Allocate(tables_bytes);
+  if (!tables.ok()) {
+    ledger->Release(MemoryCategory::kKvMetadata, tables_bytes);
+    return tables.status();
+  }
+  store->tables_ = *std::move(tables);
   store->binding_.tables = store->tables_.get();
   store->table_is_used_.resize(max_sessions, false);
 

@@ -16,9 +16,14 @@ namespace {
 constexpr uint64_t kSlabBytes = 16u << 20;
 constexpr uint32_t kChunkMax = 256;
 constexpr uint32_t kChunkMin = 32;
-// The smallest pool worth running: this many pages a head hold the sinks, a few newest rows and
-// a chunk.
+// The smallest pool worth running, in pages of a head.
 constexpr uint32_t kPagesPerHeadMin = 4;
+
+/// Pages of a head with which a session goes on for ever: they hold a chunk, four sinks and the
+/// newest rows, which are a quarter of what a head holds, at most 256 (runtime/eviction/corm.cc).
+uint64_t PagesPerSession(uint32_t chunk) {
+  return CeilDiv(std::min(CeilDiv((uint64_t{chunk} + 4) * 4, 3), uint64_t{chunk} + 260), kPageRows);
+}
 
 absl::Status CheckOptions(const EngineOptions& options, const ModelFile& model) {
   const uint32_t trained = model.config().context;
@@ -181,7 +186,8 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
     if (options.prefill_chunk != 0 || fits || chunk <= kChunkMin) break;
   }
   const uint64_t page_min =
-      uint64_t{heads} * (kPagesPerHeadMin + CeilDiv(plan.prefill_chunk, kPageRows) - 1);
+      heads * std::max<uint64_t>(kPagesPerHeadMin,
+                                 options.max_sessions * PagesPerSession(plan.prefill_chunk));
   if (plan.page_limit < page_min) return TooSmall(options, plan, page_min);
   plan.pages_per_slab =
       static_cast<uint32_t>(std::clamp<uint64_t>(kSlabBytes / plan.page_bytes, 1, plan.page_limit));

@@ -34,7 +34,8 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.importance_scale = options.importance_scale;
   asked.capped = capped;
   const uint32_t rows_per_head = plan.rows_per_head / engine.options().max_sessions;
-  asked.rows_per_head = capped ? rows_per_head : kNever;
+  // Half of the context is what re-basing leaves a head, cap or not.
+  asked.rows_per_head = std::min(capped ? rows_per_head : kNever, plan.context / 2);
   SessionCache::Settings settings;
   settings.rules = policy->rules(asked);
   settings.context = plan.context;
@@ -127,6 +128,9 @@ absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
     });
     tokens_.insert(tokens_.end(), request.ids.begin(),
                    request.ids.begin() + static_cast<ptrdiff_t>(request.done));
+    if (at + request.done == ids.size() && request.logits_rows > 0) {
+      logits_.assign(request.logits.end() - static_cast<ptrdiff_t>(vocab), request.logits.end());
+    }
     CORM_RETURN_IF_ERROR(status);
   }
   return absl::OkStatus();

@@ -115,6 +115,14 @@ absl::Status SessionCache::DropRows(const Drop& drop) {
   problem.floor = settings_.floor;
   problem.natural = drop.natural;
   CORM_ASSIGN_OR_RETURN(const Cut cut, SolveCut(problem));
+  for (size_t h = 0; h < cut.evict.size(); ++h) {
+    const uint64_t rows = uint64_t{kv_.counts()[h]} - cut.evict[h] + drop.room;
+    if (rows <= drop.row_most) continue;
+    return absl::ResourceExhaustedError(
+        absl::StrCat("rows that may not leave and ", drop.room, " new ones are ", rows,
+                     "; the model's context is ", settings_.context,
+                     ": pin less or lower --corm-recent"));
+  }
   if (cut.total == 0) return absl::OkStatus();
   CORM_RETURN_IF_ERROR(store_->Compact(sequence, kv_.counts(), cut.evict));
   kv_.Dropped(cut.evict);
@@ -124,13 +132,10 @@ absl::Status SessionCache::DropRows(const Drop& drop) {
 }
 
 absl::Status SessionCache::Rebase(uint32_t rows) {
-  CORM_RETURN_IF_ERROR(DropRows({.room = rows, .row_limit = settings_.context / 2}));
+  CORM_RETURN_IF_ERROR(DropRows({.room = rows,
+                                 .row_limit = settings_.context / 2 + rows,
+                                 .row_most = settings_.context}));
   const uint32_t next_position = kv_.row_max();
-  if (uint64_t{next_position} + rows > settings_.context) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(next_position, " rows that may not leave fill the model's context of ",
-                     settings_.context, "; pin less"));
-  }
   StepSequence sequence = Describe(0, 0, false);
   sequence.next_position = next_position;
   CORM_RETURN_IF_ERROR(store_->Rebase(sequence, kv_.counts()));

@@ -31,10 +31,10 @@ std::string Bytes(T value) {
   return std::string(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-corm_engine_options Options(const std::string& path) {
+corm_engine_options Options(const char* path) {
   corm_engine_options options;
   corm_engine_options_init(&options);
-  options.model_path = path.c_str();
+  options.model_path = path;
   options.backend = "cpu";
   return options;
 }
@@ -165,7 +165,7 @@ TEST(ApiBasics, DamagedFilesAreDataLossWithAnOffset) {
   for (const auto& c : cases) {
     SCOPED_TRACE(c.name);
     const std::string path = WriteFile(c.name, c.bytes);
-    const corm_engine_options options = Options(path);
+    const corm_engine_options options = Options(path.c_str());
     corm_engine* engine = nullptr;
     const corm_status status = corm_engine_create(&options, &engine);
     EXPECT_THAT(status, ::testing::AnyOf(CORM_DATA_LOSS, CORM_INVALID_ARGUMENT));

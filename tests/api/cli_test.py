@@ -318,8 +318,9 @@ class Measure(CliTest):
             raw = run("logits", "-m", MODEL, "-f", text, "--tokens", count, "--kv-type", kv_type,
                       "--prefill-chunk", 16).stdout
             rows = memoryview(raw).cast("f", (count, VOCAB)).tolist()[first:]
-            return [[x - m - math.log(sum(math.exp(y - m) for y in row)) for x in row]
-                    for row, m in ((row, max(row)) for row in rows)]
+            sums = [max(row) + math.log(sum(math.exp(x - max_x) for x in row))
+                    for row, max_x in ((row, max(row)) for row in rows)]
+            return [[x - log_sum for x in row] for row, log_sum in zip(rows, sums)]
         full, other = logits("f16"), logits("q8_0")
         kl = [sum(math.exp(f) * (f - o) for f, o in zip(*pair)) for pair in zip(full, other)]
         ids = self.json("tokenize", "-m", MODEL, "-f", text)[first + 1:count + 1]

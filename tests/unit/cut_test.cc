@@ -98,12 +98,13 @@ TEST(Cut, SolutionsFitAndTakeTheOldestFirst) {
         if (age != kProtected) evictable.push_back(age);
       }
       std::sort(evictable.rbegin(), evictable.rend());
-      // A head at its floor, or topped up to whole pages, may keep what is older than elsewhere.
-      const bool has_whole_pages = (keep + problem.room) % kPageRows == 0;
+      // A head at its floor, or topped up to whole pages or to all it has, may keep what is older
+      // than elsewhere.
+      const bool is_topped_up = (keep + problem.room) % kPageRows == 0 || cut->evict[h] == 0;
       if (cut->evict[h] > 0) {
         youngest_gone_bin = std::min(youngest_gone_bin, AgeBin(evictable[cut->evict[h] - 1]));
       }
-      if (cut->evict[h] < evictable.size() && !has_whole_pages && keep > problem.floor) {
+      if (cut->evict[h] < evictable.size() && !is_topped_up && keep > problem.floor) {
         oldest_kept_bin = std::max(oldest_kept_bin, AgeBin(evictable[cut->evict[h]]));
       }
     }
