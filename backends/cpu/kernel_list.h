@@ -7,13 +7,14 @@
 
 namespace cormorant::cpu::CORM_ISA {
 
-/// Where the numbers of a tile's block are, past the planes of `tile_rows` rows.
+/// Where the parts of one block of a tile of `rows` rows are, in bytes.
 struct TileBlock {
   static constexpr uint32_t kRowBytes = 2 * kBlock;
-  static constexpr uint32_t kScales = kTileRows * kRowBytes;  // f32 [rows]: d
-  static constexpr uint32_t kSums = kScales + kTileRows * 4;  // f32 [rows]: d * sum
-  static constexpr uint32_t kBiases = kSums + kTileRows * 4;  // i32 [rows]: kS8Bias * sum
-  static constexpr uint32_t kBytes = kBiases + kTileRows * 4;
+  uint32_t rows;
+  constexpr uint32_t scales() const { return rows * kRowBytes; }   // f32 [rows]: d
+  constexpr uint32_t sums() const { return scales() + rows * 4; }  // f32 [rows]: d * sum
+  constexpr uint32_t biases() const { return sums() + rows * 4; }  // i32 [rows]
+  constexpr uint32_t bytes() const { return biases() + rows * 4; }
 };
 
 uint64_t TileBytes(uint32_t blocks);
@@ -35,21 +36,44 @@ void Merge(const float* parts, const float* factors, uint32_t runs, uint32_t str
            uint32_t head_dim, float* o);
 void Stamp(const RunTask& task, const float* weights, const float* least, const uint32_t* steps);
 
-/// acc + both planes of a row's block against 16 rows of weights, 8 groups of 4 columns; too large
-/// by kS8Bias * sum if kSigned.
-template <bool kSigned>
+/// Both planes of a row's block against 16 rows of weights, 8 groups of 4 columns; too large by
+/// kS8Bias * sum if kSigned.
+///
+/// kChains (1, 2, 4) sums that do not wait for each other: one where the rows of a tile hide the
+/// latency of a dot product, more where there are few.
+template <bool kSigned, int kChains = 1>
 CORM_SIMD I32 DotPlanes(const I8* w, const int8_t* x) {
-  I32 sum = ZeroI();
+  const auto dot = [&](I32 sum, int g, int plane) {
+    const int8_t* four = x + plane * static_cast<int>(kBlock) + 4 * g;
+    return kSigned ? DotS8(sum, w[g], four) : DotU4(sum, w[g], four);
+  };
+  I32 high = ZeroI();
+  if constexpr (kChains == 1) {
 #pragma GCC unroll 8
-  for (int g = 0; g < 8; ++g) {
-    sum = kSigned ? DotS8(sum, w[g], x + 4 * g) : DotU4(sum, w[g], x + 4 * g);
-  }
-  sum = ShiftLeft<7>(sum);
+    for (int g = 0; g < 8; ++g) high = dot(high, g, 0);
+    high = ShiftLeft<7>(high);
 #pragma GCC unroll 8
-  for (int g = 0; g < 8; ++g) {
-    sum = kSigned ? DotS8(sum, w[g], x + kBlock + 4 * g) : DotU4(sum, w[g], x + kBlock + 4 * g);
+    for (int g = 0; g < 8; ++g) high = dot(high, g, 1);
+    return high;
+  } else if constexpr (kChains == 2) {
+    I32 low = ZeroI();
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; ++g) {
+      high = dot(high, g, 0);
+      low = dot(low, g, 1);
+    }
+    return AddI(ShiftLeft<7>(high), low);
+  } else {
+    I32 high_odd = ZeroI(), low = ZeroI(), low_odd = ZeroI();
+#pragma GCC unroll 4
+    for (int g = 0; g < 8; g += 2) {
+      high = dot(high, g, 0);
+      high_odd = dot(high_odd, g + 1, 0);
+      low = dot(low, g, 1);
+      low_odd = dot(low_odd, g + 1, 1);
+    }
+    return AddI(ShiftLeft<7>(AddI(high, high_odd)), AddI(low, low_odd));
   }
-  return sum;
 }
 
 /// Calls f(constant rows) with the template constant that equals `rows`, 1..kTileRows.

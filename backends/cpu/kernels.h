@@ -3,12 +3,12 @@
 // Kernel files and the walker of tapes both include this header, so it holds plain structs alone
 // (simd.h says why). Kernels know neither tapes nor phases nor threads: the walker splits the work.
 //
-// Quantized activations: a tile holds `tile_rows` rows. For each block of 32 columns it holds, row
-// by row, two planes of 32 signed bytes (high, low) with x = d * (128 * high + low), 15 bits; then
-// for each row d and d * sum(128 * high + low) in f32, and in i32 what undoes the bias of DotS8.
-// Two planes cost a second dot product, which hides behind memory in decode, and make the product
-// with the weights exact to 3e-5 of the greatest activation of a block: eviction can then be
-// judged against the full cache without the noise that 8 bits put into both.
+// Quantized activations: a tile holds up to `tile_rows` rows. For each block of 32 columns it
+// holds, row by row, two planes of 32 signed bytes (high, low) with x = d * (128 * high + low), 15
+// bits; then for each row d and d * sum(128 * high + low) in f32, and in i32 what undoes the bias
+// of DotS8. Two planes cost a second dot product, which hides behind memory in decode, and make the
+// product with the weights exact to 3e-5 of the greatest activation of a block: eviction can then
+// be judged against the full cache without the noise that 8 bits put into both.
 //
 // Packed weights: a panel holds 16 rows. First the quants, block by block of 32 columns: 4 columns
 // of row 0, 4 of row 1 .. of row 15 are 64 bytes; 4-bit types hold columns 0..15 in the low halves
@@ -77,9 +77,9 @@ struct RunTask {
 struct Kernels {
   uint32_t tile_rows;
 
-  /// Bytes of a tile with this many blocks of columns.
+  /// Bytes of a full tile with this many blocks of columns.
   uint64_t (*tile_bytes)(uint32_t blocks);
-  /// Quantizes scale * rows[0..count) into one tile; places past `count` are left alone.
+  /// Quantizes scale * rows[0..count) into one tile, laid out for `count` rows.
   void (*quantize_tile)(const float* const* rows, uint32_t count, uint32_t blocks, float scale,
                         uint8_t* tile);
   void (*multiply_panels)(const PanelTask& task);

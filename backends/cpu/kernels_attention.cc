@@ -40,6 +40,8 @@ void ScorePageF16(const uint16_t* k, const float* q, uint32_t head_dim, float* o
 template <int kQueries>
 void ScorePageQ8(const uint8_t* k, const uint16_t* k_scale, const uint8_t* tile, uint32_t head_dim,
                  float* out) {
+  constexpr TileBlock kLayout{kQueries};
+  constexpr int kChains = kQueries <= 2 ? 2 : 1;
   for (uint32_t s = 0; s < kPageSlots; s += 16) {
     F32 acc[kQueries];
     for (F32& sum : acc) sum = Zero();
@@ -50,15 +52,15 @@ void ScorePageQ8(const uint8_t* k, const uint16_t* k_scale, const uint8_t* tile,
         w[g] = ForDotS8(LoadBytes(k + ((b * 8 + g) * kPageSlots + s) * 4));
       }
       const F32 scales = LoadF16(k_scale + b * kPageSlots + s);
-      const uint8_t* block = tile + uint64_t{b} * TileBlock::kBytes;
+      const uint8_t* block = tile + uint64_t{b} * kLayout.bytes();
 #pragma GCC unroll 8
       for (int j = 0; j < kQueries; ++j) {
         const int8_t* x = reinterpret_cast<const int8_t*>(block + j * TileBlock::kRowBytes);
-        I32 sum = DotPlanes<true>(w, x);
+        I32 sum = DotPlanes<true, kChains>(w, x);
         if constexpr (kS8Bias != 0) {
-          sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + TileBlock::kBiases)[j]));
+          sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + kLayout.biases())[j]));
         }
-        const float d = reinterpret_cast<const float*>(block + TileBlock::kScales)[j];
+        const float d = reinterpret_cast<const float*>(block + kLayout.scales())[j];
         acc[j] = Fma(ToF32(sum), Mul(scales, Set(d)), acc[j]);
       }
     }

@@ -10,7 +10,7 @@ namespace {
 
 constexpr float kSteps = 127.0f * 128.0f;  // Of the greatest value of a block.
 
-void QuantizeBlock(const float* x, float scale, uint8_t* block, uint32_t row) {
+void QuantizeBlock(const float* x, float scale, TileBlock layout, uint8_t* block, uint32_t row) {
   const F32 a = Mul(Load(x), Set(scale)), b = Mul(Load(x + 16), Set(scale));
   const float greatest = MaxLane(Max(Abs(a), Abs(b)));
   const float d = greatest / kSteps, inverse = greatest > 0.0f ? kSteps / greatest : 0.0f;
@@ -23,9 +23,9 @@ void QuantizeBlock(const float* x, float scale, uint8_t* block, uint32_t row) {
     StoreLowBytes(planes + kBlock + 16 * half, SubI(q, ShiftLeft<7>(high)));
     sum += SumI(q);
   }
-  reinterpret_cast<float*>(block + TileBlock::kScales)[row] = d;
-  reinterpret_cast<float*>(block + TileBlock::kSums)[row] = d * static_cast<float>(sum);
-  reinterpret_cast<int32_t*>(block + TileBlock::kBiases)[row] = kS8Bias * sum;
+  reinterpret_cast<float*>(block + layout.scales())[row] = d;
+  reinterpret_cast<float*>(block + layout.sums())[row] = d * static_cast<float>(sum);
+  reinterpret_cast<int32_t*>(block + layout.biases())[row] = kS8Bias * sum;
 }
 
 template <PanelType kType>
@@ -54,19 +54,21 @@ CORM_SIMD void LoadQuants(const uint8_t* quants, I8* w) {
 }
 
 /// acc += one block of one row of x with 16 rows of w.
-template <PanelType kType>
+template <PanelType kType, int kRows>
 CORM_SIMD F32 AddBlock(F32 acc, const I8* w, F32 scales, F32 minimums, const uint8_t* block,
                        uint32_t row) {
   constexpr bool kSigned = kType == PanelType::kQ8_0;
+  constexpr TileBlock kLayout{kRows};
   const int8_t* x = reinterpret_cast<const int8_t*>(block + row * TileBlock::kRowBytes);
-  const float d = reinterpret_cast<const float*>(block + TileBlock::kScales)[row];
-  I32 sum = DotPlanes<kSigned>(w, x);
+  const float d = reinterpret_cast<const float*>(block + kLayout.scales())[row];
+  constexpr int kChains = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
+  I32 sum = DotPlanes<kSigned, kChains>(w, x);
   if constexpr (kSigned && kS8Bias != 0) {
-    sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + TileBlock::kBiases)[row]));
+    sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + kLayout.biases())[row]));
   }
   acc = Fma(ToF32(sum), Mul(scales, Set(d)), acc);
   if constexpr (kSigned) return acc;
-  const float x_sum = reinterpret_cast<const float*>(block + TileBlock::kSums)[row];
+  const float x_sum = reinterpret_cast<const float*>(block + kLayout.sums())[row];
   return Fma(minimums, Set(x_sum), acc);
 }
 
@@ -94,10 +96,10 @@ void MultiplyTile(const PanelTask& task, const uint8_t* panel, const uint8_t* ti
     F32 minimums = scales;
     if constexpr (kType == PanelType::kQ4_1) minimums = LoadF16(halves + 16);
     if constexpr (kType == PanelType::kQ4_0) minimums = Mul(scales, Set(-8.0f));
-    const uint8_t* block = tile + uint64_t{b} * TileBlock::kBytes;
+    const uint8_t* block = tile + uint64_t{b} * TileBlock{kRows}.bytes();
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      acc[r] = AddBlock<kType>(acc[r], w, scales, minimums, block, static_cast<uint32_t>(r));
+      acc[r] = AddBlock<kType, kRows>(acc[r], w, scales, minimums, block, static_cast<uint32_t>(r));
     }
   }
   for (int r = 0; r < kRows; ++r) {
@@ -196,14 +198,15 @@ void MultiplyDenseOf(const DenseTask& task) {
 }  // namespace
 
 uint64_t TileBytes(uint32_t blocks) {
-  return (uint64_t{blocks} * TileBlock::kBytes + 63) / 64 * 64;
+  return (uint64_t{blocks} * TileBlock{kTileRows}.bytes() + 63) / 64 * 64;
 }
 
 void QuantizeTile(const float* const* rows, uint32_t count, uint32_t blocks, float scale,
                   uint8_t* tile) {
+  const TileBlock layout{count};
   for (uint32_t r = 0; r < count; ++r) {
     for (uint32_t b = 0; b < blocks; ++b) {
-      QuantizeBlock(rows[r] + b * kBlock, scale, tile + uint64_t{b} * TileBlock::kBytes, r);
+      QuantizeBlock(rows[r] + b * kBlock, scale, layout, tile + uint64_t{b} * layout.bytes(), r);
     }
   }
 }
