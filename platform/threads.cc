@@ -60,13 +60,8 @@ void ThreadPool::Run(void (*fn)(void*, uint32_t), void* context) {
     round_.notify_all();
   }
   fn(context, 0);
-  for (uint32_t spins = 0; threads_ > 1 && busy_.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < kSpinsBeforeYield) {
-      Pause();
-    } else {
-      sched_yield();
-    }
-  }
+  SpinWait wait;
+  while (threads_ > 1 && busy_.load(std::memory_order_acquire) != 0) wait.Once();
 }
 
 void* ThreadPool::WorkerMain(void* worker) {
@@ -91,20 +86,12 @@ void ThreadPool::Serve(uint32_t thread) {
   }
 }
 
-void SpinBarrier::Wait() {
-  if (threads_ == 1) return;
-  const uint32_t round = round_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    round_.store(round + 1, std::memory_order_release);
-    return;
-  }
-  for (uint32_t spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-    if (spins < kSpinsBeforeYield) {
-      Pause();
-    } else {
-      sched_yield();
-    }
+void SpinWait::Once() {
+  if (spins_ < kSpinsBeforeYield) {
+    ++spins_;
+    Pause();
+  } else {
+    sched_yield();
   }
 }
 

@@ -1,9 +1,9 @@
-// One pool of threads that lives as long as the engine, and the barrier its threads meet at.
+// One pool of threads that lives as long as the engine, and how its threads wait for each other.
 //
-// A step wakes the pool once; inside, threads keep in step through a SpinBarrier, because an op of
-// a small model takes microseconds and a wake-up costs tens of them. Waiting threads spin for a
-// short while and then sleep (pool) or yield (barrier): an idle pool costs nothing, and a machine
-// with more threads than cores still gets on.
+// A step wakes the pool once; inside, threads wait by spinning, because an op of a small model
+// takes microseconds and a wake-up costs tens of them. Waiting threads spin for a short while and
+// then sleep (pool) or yield (SpinWait): an idle pool costs nothing, and a machine with more
+// threads than cores still gets on.
 #pragma once
 #include <pthread.h>
 
@@ -52,18 +52,13 @@ class ThreadPool {
   alignas(64) std::atomic<uint32_t> busy_{0};
 };
 
-/// Where `threads` threads wait for each other, again and again.
-class SpinBarrier {
+/// Waiting for another thread, a look at a time: pauses first, gives the core away after a while.
+class SpinWait {
  public:
-  explicit SpinBarrier(uint32_t threads) : threads_(threads) {}
-
-  /// Returns once all threads have called it; what each wrote before is seen by all after.
-  void Wait();
+  void Once();
 
  private:
-  const uint32_t threads_;
-  alignas(64) std::atomic<uint32_t> arrived_{0};
-  alignas(64) std::atomic<uint32_t> round_{0};
+  uint32_t spins_ = 0;
 };
 
 }  // namespace cormorant

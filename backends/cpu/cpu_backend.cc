@@ -41,14 +41,15 @@ absl::Status CheckRange(const Buffer& buffer, uint64_t offset_bytes, uint64_t by
                                             " were asked of a buffer of ", buffer.bytes()));
 }
 
-/// A shared counter on a cache line of its own.
-struct alignas(64) Counter {
-  std::atomic<uint32_t> next{0};
+/// How far one phase of a step is: items taken, and items done. Each on a cache line of its own.
+struct Progress {
+  alignas(64) std::atomic<uint32_t> taken{0};
+  alignas(64) std::atomic<uint32_t> done{0};
 };
 
 struct CpuPlan final : public Plan {
   std::vector<std::unique_ptr<Phase>> phases;
-  std::vector<Counter> counters;  // By phase.
+  std::vector<Progress> progress;  // By phase.
   AlignedMemory scratch;
   Bindings bindings;
 };
@@ -68,10 +69,7 @@ const Kernels& KernelsOf(CpuIsa isa) {
 class CpuBackend final : public Backend {
  public:
   CpuBackend(DeviceInfo info, const Kernels& kernels, std::unique_ptr<ThreadPool> pool)
-      : info_(std::move(info)),
-        kernels_(kernels),
-        pool_(std::move(pool)),
-        barrier_(pool_->threads()) {}
+      : info_(std::move(info)), kernels_(kernels), pool_(std::move(pool)) {}
 
   absl::string_view Name() const override { return "cpu"; }
   const DeviceInfo& Device() const override { return info_; }
@@ -115,7 +113,7 @@ class CpuBackend final : public Backend {
     BuildPhases(tape, builder);
     auto plan = std::make_unique<CpuPlan>();
     CORM_ASSIGN_OR_RETURN(plan->scratch, AlignedMemory::Allocate(builder.scratch_bytes));
-    plan->counters = std::vector<Counter>(builder.phases.size());
+    plan->progress = std::vector<Progress>(builder.phases.size());
     plan->phases = std::move(builder.phases);
     plan->bindings = bindings;
     return plan;
@@ -128,42 +126,45 @@ class CpuBackend final : public Backend {
   struct Walk {
     CpuPlan& plan;
     const Replay replay;
-    SpinBarrier& barrier;
   };
   static void WalkPhases(void* walk, uint32_t thread);
 
   const DeviceInfo info_;
   const Kernels& kernels_;
   const std::unique_ptr<ThreadPool> pool_;
-  SpinBarrier barrier_;
   Tick tick_ = 0;
 };
 
 absl::StatusOr<Tick> CpuBackend::Submit(Plan& plan, std::span<const std::byte> step) {
   CpuPlan& cpu_plan = static_cast<CpuPlan&>(plan);
   const Bindings& bindings = cpu_plan.bindings;
-  for (Counter& counter : cpu_plan.counters) counter.next.store(0, std::memory_order_relaxed);
+  for (Progress& progress : cpu_plan.progress) {
+    progress.taken.store(0, std::memory_order_relaxed);
+    progress.done.store(0, std::memory_order_relaxed);
+  }
   Walk walk{cpu_plan,
             Replay{StepView(step.data()), static_cast<const CpuWeights*>(bindings.weights),
                    HostBytes(bindings.arena), HostBytes(bindings.out), bindings.kv,
-                   cpu_plan.scratch.data()},
-            barrier_};
+                   cpu_plan.scratch.data()}};
   pool_->Run(WalkPhases, &walk);
   return ++tick_;
 }
 
 void CpuBackend::WalkPhases(void* context, uint32_t thread) {
   Walk& walk = *static_cast<Walk*>(context);
-  const size_t count = walk.plan.phases.size();
-  for (size_t p = 0; p < count; ++p) {
+  for (size_t p = 0; p < walk.plan.phases.size(); ++p) {
     const Phase& phase = *walk.plan.phases[p];
-    std::atomic<uint32_t>& next = walk.plan.counters[p].next;
+    Progress& progress = walk.plan.progress[p];
     const uint32_t items = phase.Items(walk.replay);
-    for (uint32_t item = next.fetch_add(1, std::memory_order_relaxed); item < items;
-         item = next.fetch_add(1, std::memory_order_relaxed)) {
+    uint32_t done = 0;
+    for (uint32_t item = progress.taken.fetch_add(1, std::memory_order_relaxed); item < items;
+         item = progress.taken.fetch_add(1, std::memory_order_relaxed)) {
       phase.Run(walk.replay, item, thread);
+      ++done;
     }
-    if (p + 1 < count) walk.barrier.Wait();
+    if (done != 0) progress.done.fetch_add(done, std::memory_order_acq_rel);
+    SpinWait wait;
+    while (progress.done.load(std::memory_order_acquire) < items) wait.Once();
   }
 }
 

@@ -1,9 +1,10 @@
-// ThreadPool and SpinBarrier: every thread runs in every round, and sees what others wrote before.
+// ThreadPool and SpinWait: every thread runs in every round, and sees what others wrote before.
 //
 // Nothing here is atomic but what is under test, so that ThreadSanitizer sees every ordering that
-// pool or barrier fail to give. Pools have more threads than this machine has cores.
+// the pool fails to give. Pools have more threads than this machine has cores.
 #include "platform/threads.h"
 
+#include <atomic>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -98,46 +99,21 @@ TEST(ThreadPool, PoolsOfDifferentCallersDoNotMeet) {
   EXPECT_EQ(totals, std::vector<uint32_t>(3, 150));
 }
 
-TEST(SpinBarrier, OneThreadNeverWaits) {
-  SpinBarrier barrier(1);
-  for (int i = 0; i < 1000; ++i) barrier.Wait();
-}
-
-TEST(SpinBarrier, WhatWasWrittenBeforeIsReadAfter) {
-  // Each phase, every thread writes its own cell and then reads all of its neighbours': a barrier
-  // that lets one through early, or loses a write, gives a wrong sum.
-  constexpr uint64_t kPhases = 400;
-  for (uint32_t threads : {2u, 3u, kManyThreads}) {
-    const std::unique_ptr<ThreadPool> pool = MakePool(threads);
-    SpinBarrier barrier(threads);
-    std::vector<uint64_t> cells(threads, 0);
-    std::vector<uint32_t> wrong(threads, 0);
-    RunAll(*pool, [&](uint32_t thread) {
-      for (uint64_t phase = 1; phase <= kPhases; ++phase) {
-        cells[thread] = phase * (thread + 1);
-        barrier.Wait();
-        const uint64_t sum = std::accumulate(cells.begin(), cells.end(), uint64_t{0});
-        if (sum != phase * threads * (threads + 1) / 2) ++wrong[thread];
-        barrier.Wait();
-      }
-    });
-    EXPECT_EQ(wrong, std::vector<uint32_t>(threads, 0)) << threads << " threads";
-  }
-}
-
-TEST(SpinBarrier, LastsFromOneRunToTheNext) {
-  const std::unique_ptr<ThreadPool> pool = MakePool(4);
-  SpinBarrier barrier(4);
-  std::vector<uint32_t> token(1, 0);
-  for (uint32_t round = 0; round < 100; ++round) {
-    RunAll(*pool, [&](uint32_t thread) {
-      for (uint32_t turn = 0; turn < 4; ++turn) {  // Threads take turns at one plain cell.
-        if (thread == turn) ++token[0];
-        barrier.Wait();
-      }
-    });
-    ASSERT_EQ(token[0], (round + 1) * 4);
-  }
+TEST(SpinWait, WaitsAsLongAsItTakes) {
+  // Threads take turns at one plain cell, far more of them than cores: those that wait must give
+  // their core away.
+  const std::unique_ptr<ThreadPool> pool = MakePool(kManyThreads);
+  std::atomic<uint32_t> turn{0};
+  uint32_t cell = 0;
+  RunAll(*pool, [&](uint32_t thread) {
+    for (uint32_t round = 0; round < 50; ++round) {
+      SpinWait wait;
+      while (turn.load(std::memory_order_acquire) % kManyThreads != thread) wait.Once();
+      ++cell;
+      turn.fetch_add(1, std::memory_order_release);
+    }
+  });
+  EXPECT_EQ(cell, kManyThreads * 50);
 }
 
 }  // namespace
