@@ -60,6 +60,15 @@ struct HostTensor {
   const std::byte* data = nullptr;
 };
 
+/// What is told of weights as they load, on the thread that loads them.
+class LoadObserver {
+ public:
+  virtual ~LoadObserver() = default;
+  virtual void Loaded(float fraction) = 0;
+  /// Tensor `index` has been copied to the device; its host bytes are hardly read again.
+  virtual void Copied(size_t index) = 0;
+};
+
 /// A model's weights on the device, in the layouts its kernels want. Freed on destruction.
 class Weights {
  public:
@@ -113,11 +122,10 @@ class Backend {
   virtual uint64_t WeightBytes(std::span<const HostTensor> tensors, const Tape& tape) const = 0;
   /// Brings weights to the device; index i of `tensors` is weight i of tapes. How `tape` uses a
   /// tensor decides its layout; plans compiled later may use it in the same ways only.
-  /// `progress` (may be null) is told the fraction done, on this thread.
+  /// `observer` may be null.
   virtual absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(std::span<const HostTensor> tensors,
                                                                const Tape& tape,
-                                                               void (*progress)(void*, float),
-                                                               void* user) = 0;
+                                                               LoadObserver* observer) = 0;
 
   /// Device bytes a plan of this tape takes beside its regions (scratch of its kernels). Pure.
   virtual uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry) const = 0;

@@ -96,9 +96,8 @@ class CpuBackend final : public Backend {
   }
   absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(std::span<const HostTensor> tensors,
                                                        const Tape& tape,
-                                                       void (*progress)(void*, float),
-                                                       void* user) override {
-    return CpuWeights::Load(tensors, tape, progress, user);
+                                                       LoadObserver* observer) override {
+    return CpuWeights::Load(tensors, tape, observer);
   }
 
   uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry) const override {

@@ -1,10 +1,10 @@
 // What a compiled tape is on the CPU: phases, one after the other, each a number of independent
 // items.
 //
-// All threads walk the phases; within one they take items from a shared counter, and the next begins
-// when all items are done, whoever did them. Nobody waits for a thread that has taken nothing: one
-// that the system interrupts catches up later, and holds the others up for one item at most. Which
-// thread runs an item never changes its result.
+// All threads walk the phases; within one they take items from a shared counter, and the next
+// begins when all items are done, whoever did them. Nobody waits for a thread that has taken
+// nothing: one that the system interrupts catches up later, and holds the others up for one item at
+// most. Which thread runs an item never changes its result.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -94,8 +94,7 @@ uint64_t CpuWeights::Bytes(std::span<const HostTensor> tensors, const Tape& tape
 
 absl::StatusOr<std::unique_ptr<CpuWeights>> CpuWeights::Load(std::span<const HostTensor> tensors,
                                                              const Tape& tape,
-                                                             void (*progress)(void*, float),
-                                                             void* user) {
+                                                             LoadObserver* observer) {
   auto weights = std::make_unique<CpuWeights>();
   weights->tensors_.assign(tensors.begin(), tensors.end());
   weights->panels_.resize(tensors.size(), nullptr);
@@ -112,11 +111,12 @@ absl::StatusOr<std::unique_ptr<CpuWeights>> CpuWeights::Load(std::span<const Hos
     }
     weights->panels_[i] = to + done;
     done += TensorBytes(tensors[i]);
-    if (progress != nullptr) {
-      progress(user, static_cast<float>(done) / static_cast<float>(total));
+    if (observer != nullptr) {
+      observer->Copied(i);
+      observer->Loaded(static_cast<float>(done) / static_cast<float>(total));
     }
   }
-  if (progress != nullptr) progress(user, 1.0f);
+  if (observer != nullptr) observer->Loaded(1.0f);
   return weights;
 }
 

@@ -29,9 +29,7 @@ class CpuWeights final : public Weights {
   /// Bytes that Load will take.
   static uint64_t Bytes(std::span<const HostTensor> tensors, const Tape& tape);
   static absl::StatusOr<std::unique_ptr<CpuWeights>> Load(std::span<const HostTensor> tensors,
-                                                          const Tape& tape,
-                                                          void (*progress)(void*, float),
-                                                          void* user);
+                                                          const Tape& tape, LoadObserver* observer);
 
   const HostTensor& tensor(uint64_t index) const { return tensors_[index]; }
   /// The panels of a weight that a matmul of the tape uses; null for others.

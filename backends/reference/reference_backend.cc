@@ -123,11 +123,11 @@ class ReferenceBackend final : public Backend {
   /// The weights stay where they are.
   uint64_t WeightBytes(std::span<const HostTensor>, const Tape&) const override { return 0; }
   absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(std::span<const HostTensor> tensors,
-                                                       const Tape&, void (*progress)(void*, float),
-                                                       void* user) override {
+                                                       const Tape&,
+                                                       LoadObserver* observer) override {
     auto weights = std::make_unique<HostWeights>();
     weights->tensors.assign(tensors.begin(), tensors.end());
-    if (progress != nullptr) progress(user, 1.0f);
+    if (observer != nullptr) observer->Loaded(1.0f);
     return weights;
   }
 

@@ -38,6 +38,26 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& option
   return backend;
 }
 
+namespace {
+
+/// Passes progress on, and gives back the memory of what the device has copied.
+class LoadTeller final : public LoadObserver {
+ public:
+  LoadTeller(const ModelFile& model, uint64_t total_bytes, Engine::Progress on_load)
+      : model_(model), total_bytes_(total_bytes), on_load_(on_load) {}
+  void Loaded(float fraction) override {
+    on_load_(static_cast<uint64_t>(fraction * static_cast<double>(total_bytes_)), total_bytes_);
+  }
+  void Copied(size_t index) override { model_.DropHostPages(index); }
+
+ private:
+  const ModelFile& model_;
+  const uint64_t total_bytes_;
+  const Engine::Progress on_load_;
+};
+
+}  // namespace
+
 Engine::Engine(const EngineOptions& options)
     : options_(options), ledger_(options.memory_cap_bytes, options.kv_cap_bytes) {}
 
@@ -81,15 +101,8 @@ absl::Status Engine::LoadWeights(Progress on_load) {
     }
   }
   CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kWeights, plan_.weights));
-  struct Told {
-    Progress* on_load;
-    uint64_t total;
-  } told{&on_load, plan_.weights};
-  const auto tell = [](void* user, float fraction) {
-    const Told& t = *static_cast<const Told*>(user);
-    (*t.on_load)(static_cast<uint64_t>(fraction * static_cast<double>(t.total)), t.total);
-  };
-  CORM_ASSIGN_OR_RETURN(weights_, backend_->LoadWeights(model_->HostTensors(), tape, tell, &told));
+  LoadTeller teller(*model_, plan_.weights, on_load);
+  CORM_ASSIGN_OR_RETURN(weights_, backend_->LoadWeights(model_->HostTensors(), tape, &teller));
   return absl::OkStatus();
 }
 
@@ -186,16 +199,20 @@ absl::Status Engine::Run(Request& request, absl::FunctionRef<bool()> after_step)
 void Engine::Drive(std::unique_lock<std::mutex>& lock) {
   const Batch batch = scheduler_->Next();
   CORM_CHECK(!batch.empty());  // The caller's own request is ready.
+  std::vector<Turn> turns;     // Looked up under the lock: others may enter Run() during the step.
+  for (const BatchEntry& entry : batch) {
+    turns.push_back({active_.at(entry.request), entry.tokens});
+  }
   driving_ = true;
   lock.unlock();
-  RunStep(batch);
+  RunStep(turns);
   lock.lock();
   driving_ = false;
-  for (const BatchEntry& entry : batch) active_.at(entry.request)->stepped = true;
+  for (const Turn& turn : turns) turn.active->stepped = true;
   changed_.notify_all();
 }
 
-absl::Status Engine::MakeRoom(SessionCache& cache, uint32_t rows, const Batch& batch) {
+absl::Status Engine::MakeRoom(SessionCache& cache, uint32_t rows, std::span<const Turn> turns) {
   // A session short of pages first takes back what larger sessions hold beyond a fair share.
   const uint32_t share =
       plan_.page_limit / static_cast<uint32_t>(std::max<size_t>(1, caches_.size()));
@@ -203,8 +220,8 @@ absl::Status Engine::MakeRoom(SessionCache& cache, uint32_t rows, const Batch& b
   while (cache.PagesMissing(rows) > store_->pool().free_pages()) {
     SessionCache* largest = nullptr;
     for (SessionCache* other : caches_) {
-      const bool in_batch = std::any_of(batch.begin(), batch.end(), [&](const BatchEntry& entry) {
-        return active_.at(entry.request)->request->cache == other;
+      const bool in_batch = std::any_of(turns.begin(), turns.end(), [&](const Turn& turn) {
+        return turn.active->request->cache == other;
       });
       const bool is_firm = std::find(firm.begin(), firm.end(), other) != firm.end();
       if (in_batch || is_firm || !other->evicts() || other->page_total() <= share) continue;
@@ -219,15 +236,14 @@ absl::Status Engine::MakeRoom(SessionCache& cache, uint32_t rows, const Batch& b
   return cache.MakeRoom(rows);
 }
 
-void Engine::RunStep(const Batch& batch) {
+void Engine::RunStep(std::span<const Turn> turns) {
   std::vector<Active*> actives;
   std::vector<uint32_t> rows;
-  for (const BatchEntry& entry : batch) {
-    Active* active = active_.at(entry.request);
-    active->status = MakeRoom(*active->request->cache, entry.tokens, batch);
-    if (!active->status.ok()) continue;
-    actives.push_back(active);
-    rows.push_back(entry.tokens);
+  for (const Turn& turn : turns) {
+    turn.active->status = MakeRoom(*turn.active->request->cache, turn.rows, turns);
+    if (!turn.active->status.ok()) continue;
+    actives.push_back(turn.active);
+    rows.push_back(turn.rows);
   }
   if (actives.empty()) return;
   const absl::Status status = Replay(actives, rows);

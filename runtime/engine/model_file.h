@@ -37,6 +37,8 @@ class ModelFile {
   RopeSpec rope() const { return rope_; }
   /// The weights in tape order, pointing into the mapped file.
   std::vector<HostTensor> HostTensors() const;
+  /// Host tensor `index` will hardly be read again: its pages need not stay in memory.
+  void DropHostPages(size_t index) const { gguf_->DropPages(gguf_->tensors()[index]); }
   /// Bytes of all tensors as stored.
   uint64_t weight_bytes() const;
 

@@ -76,7 +76,7 @@ struct Memory {
 
 absl::Status Allocate(Backend& backend, const Scene& scene, Memory* memory) {
   CORM_ASSIGN_OR_RETURN(memory->weights,
-                        backend.LoadWeights(scene.weights, scene.tape, nullptr, nullptr));
+                        backend.LoadWeights(scene.weights, scene.tape, nullptr));
   CORM_ASSIGN_OR_RETURN(memory->arena, backend.Allocate(scene.arena.size()));
   CORM_ASSIGN_OR_RETURN(memory->out, backend.Allocate(scene.out.size()));
   CORM_ASSIGN_OR_RETURN(memory->tables, backend.Allocate(scene.cache.tables().size() * 4 + 4));

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Cormorant beside llama.cpp, in interleaved rounds on one machine, as ratios.
+
+    tools/bench/side_by_side.py -m MODEL.gguf --peer PATH/llama-bench [--rounds 5] [--threads 2]
+                                [--depth 8000] [--cap-share 0.25]
+
+Each round runs every test once on one program and then on the other, so that what else the machine
+does meets both. A figure is the median over rounds; the spread is the least and the greatest. At
+--depth Cormorant also runs under a KV cap of --cap-share of the f16 bytes of the full cache, with
+q8_0 rows; llama.cpp, which has no such cap, runs as it is with flash attention.
+"""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+
+ROOT = __file__.rsplit("/tools/", 1)[0]
+
+
+def ours(options, kind, count, depth, extra):
+    other = ["-p", "0", "-n", str(count)] if kind == "tg" else ["-p", str(count), "-n", "0"]
+    done = subprocess.run([options.cormorant, "bench", "-m", options.model, "-d", str(depth), "-r",
+                           "1", "--threads", str(options.threads), "--json", *other, *extra],
+                          capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)[0]["tok_s_median"]
+
+
+def theirs(options, kind, count, depth):
+    other = ["-p", "0", "-n", str(count)] if kind == "tg" else ["-p", str(count), "-n", "0"]
+    done = subprocess.run([options.peer, "-m", options.model, "-d", str(depth), "-r", "1", "-t",
+                           str(options.threads), "-fa", "1", "-o", "json", *other],
+                          capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)[0]["avg_ts"]
+
+
+def f16_bytes_a_token(options):
+    done = subprocess.run([options.cormorant, "inspect", "-m", options.model, "--json"],
+                          capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["kv_bytes_per_token"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("-m", "--model", required=True)
+    parser.add_argument("--peer", required=True, help="llama-bench, built native")
+    parser.add_argument("--cormorant", default=f"{ROOT}/build/bin/cormorant")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--depth", type=int, default=8000)
+    parser.add_argument("--cap-share", type=float, default=0.25)
+    options = parser.parse_args()
+
+    cap = int((options.depth + 64) * f16_bytes_a_token(options) * options.cap_share)
+    capped = ["--kv-cap", str(cap), "--kv-type", "q8_0"]
+    tests = [("pp512", "pp", 512, 0, []), ("tg64", "tg", 64, 0, [])]
+    if options.depth:
+        at = f"tg64 @ {options.depth}"
+        tests += [(at, "tg", 64, options.depth, []),
+                  (f"{at}, capped to {options.cap_share:.0%}", "tg", 64, options.depth, capped)]
+    figures = {name: ([], []) for name, *_ in tests}
+    for round_number in range(options.rounds):
+        print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)
+        peers = {}
+        for name, kind, count, depth, extra in tests:
+            key = (kind, count, depth)
+            if key not in peers:
+                peers[key] = theirs(options, kind, count, depth)
+            figures[name][0].append(ours(options, kind, count, depth, extra))
+            figures[name][1].append(peers[key])
+
+    def cell(values):
+        return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+
+    print("| test | Cormorant tok/s | llama.cpp tok/s | ratio of medians |\n|---|---|---|---|")
+    for name, (a, b) in figures.items():
+        ratio = statistics.median(a) / statistics.median(b)
+        print(f"| {name} | {cell(a)} | {cell(b)} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
