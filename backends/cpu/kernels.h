@@ -10,10 +10,10 @@
 // product with the weights exact to 3e-5 of the greatest activation of a block: eviction can then
 // be judged against the full cache without the noise that 8 bits put into both.
 //
-// Packed weights: a panel holds 16 rows. First the quants, block by block of 32 columns: 4 columns
-// of row 0, 4 of row 1 .. of row 15 are 64 bytes; 4-bit types hold columns 0..15 in the low halves
-// and 16..31 in the high halves, as GGUF does. Then, block by block, 16 scales in f16, each
-// block's followed by 16 minimums in the case of q4_1.
+// Packed weights: a panel holds 16 rows, block by block of 32 columns. First the quants of a block:
+// 4 columns of row 0, 4 of row 1 .. of row 15 are 64 bytes; 4-bit types hold columns 0..15 in the
+// low halves and 16..31 in the high halves, as GGUF does. Then 16 scales in f16, and 16 minimums in
+// the case of q4_1. So a matrix is read in one sequential stream.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

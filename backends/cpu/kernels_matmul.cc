@@ -37,6 +37,15 @@ constexpr uint32_t ScaleBytes() {
   return kType == PanelType::kQ4_1 ? 64 : 32;
 }
 
+// How far ahead of its use a lone row asks for weights; past the end of a matrix that is no fault.
+constexpr uint32_t kPrefetchBytes = 2048;
+
+template <uint32_t kBytes>
+CORM_SIMD void Prefetch(const uint8_t* at) {
+#pragma GCC unroll 9
+  for (uint32_t i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i);
+}
+
 /// Unpacks the quants of one block into 8 groups of 4 columns.
 template <PanelType kType>
 CORM_SIMD void LoadQuants(const uint8_t* quants, I8* w) {
@@ -61,7 +70,7 @@ CORM_SIMD F32 AddBlock(F32 acc, const I8* w, F32 scales, F32 minimums, const uin
   constexpr TileBlock kLayout{kRows};
   const int8_t* x = reinterpret_cast<const int8_t*>(block + row * TileBlock::kRowBytes);
   const float d = reinterpret_cast<const float*>(block + kLayout.scales())[row];
-  constexpr int kChains = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
+  constexpr int kChains = kRows == 1 ? 4 : kRows <= 4 ? 2 : 1;
   I32 sum = DotPlanes<kSigned, kChains>(w, x);
   if constexpr (kSigned && kS8Bias != 0) {
     sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + kLayout.biases())[row]));
@@ -84,14 +93,15 @@ CORM_SIMD void StoreSums(float* y, F32 sums, uint32_t count, bool accumulate) {
 template <PanelType kType, int kRows>
 void MultiplyTile(const PanelTask& task, const uint8_t* panel, const uint8_t* tile, float* y,
                   uint32_t count) {
-  const uint8_t* scale_bytes = panel + uint64_t{task.blocks} * QuantBytes<kType>();
+  constexpr uint32_t kBlockBytes = QuantBytes<kType>() + ScaleBytes<kType>();
   F32 acc[kRows];
   for (F32& sum : acc) sum = Zero();
   for (uint32_t b = 0; b < task.blocks; ++b) {
     I8 w[8];
-    LoadQuants<kType>(panel + uint64_t{b} * QuantBytes<kType>(), w);
-    const uint16_t* halves =
-        reinterpret_cast<const uint16_t*>(scale_bytes + uint64_t{b} * ScaleBytes<kType>());
+    const uint8_t* quants = panel + uint64_t{b} * kBlockBytes;
+    if constexpr (kRows == 1) Prefetch<kBlockBytes>(quants + kPrefetchBytes);
+    LoadQuants<kType>(quants, w);
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(quants + QuantBytes<kType>());
     const F32 scales = LoadF16(halves);
     F32 minimums = scales;
     if constexpr (kType == PanelType::kQ4_1) minimums = LoadF16(halves + 16);

@@ -35,10 +35,10 @@ std::vector<bool> PackedTensors(std::span<const HostTensor> tensors, const Tape&
   return packed;
 }
 
-/// One block of one row into its place among the 16 rows of a panel.
-void PackBlock(DType dtype, const std::byte* block, uint32_t row, uint8_t* quants,
-               uint8_t* scales) {
+/// One block of one row into its place among the 16 rows of a panel's block.
+void PackBlock(DType dtype, const std::byte* block, uint32_t row, uint8_t* quants) {
   const uint8_t* from = reinterpret_cast<const uint8_t*>(block);
+  uint8_t* scales = quants + QuantBytes(dtype);
   std::memcpy(scales + row * 2, from, 2);
   from += 2;
   if (dtype == DType::kQ4_1) {
@@ -56,13 +56,11 @@ void PackPanel(const HostTensor& tensor, uint32_t panel, uint8_t* to) {
   const uint64_t row_bytes = RowBytes(tensor.dtype, tensor.shape[1]);
   const uint32_t first = panel * kPanelRows;
   const uint32_t rows = std::min(kPanelRows, tensor.shape[0] - first);
-  uint8_t* scales = to + uint64_t{blocks} * QuantBytes(tensor.dtype);
   for (uint32_t r = 0; r < rows; ++r) {
     const std::byte* row = tensor.data + (first + r) * row_bytes;
     for (uint32_t b = 0; b < blocks; ++b) {
       PackBlock(tensor.dtype, row + uint64_t{b} * Info(tensor.dtype).block_bytes, r,
-                to + uint64_t{b} * QuantBytes(tensor.dtype),
-                scales + uint64_t{b} * ScaleBytes(tensor.dtype));
+                to + b * PanelBytes(tensor.dtype, kBlock));
     }
   }
 }

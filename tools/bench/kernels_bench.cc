@@ -109,13 +109,14 @@ void Panels(benchmark::State& state) {
   state.counters["multiply_adds"] = benchmark::Counter(
       products, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
 }
+const std::vector<int64_t> kTypes = {static_cast<int>(DType::kQ4_0), static_cast<int>(DType::kQ4_1),
+                                     static_cast<int>(DType::kQ8_0)};
 // A tile and a few panels in the first cache: the arithmetic limit of the loop.
 BENCHMARK(Panels)->Args({8, 576, 64, static_cast<int>(DType::kQ4_1)});
 // Decode, weights past the caches: the bandwidth limit.
 BENCHMARK(Panels)
-    ->ArgsProduct({{1, 2, 4}, {4096}, {65536}, {static_cast<int>(DType::kQ4_1)}})
-    ->ArgsProduct(
-        {{1}, {4096}, {32768}, {static_cast<int>(DType::kQ4_0), static_cast<int>(DType::kQ8_0)}})
+    ->ArgsProduct({{1}, {576, 4096}, {32768}, kTypes})
+    ->ArgsProduct({{2, 4}, {4096}, {32768}, {static_cast<int>(DType::kQ4_1)}})
     ->Unit(benchmark::kMillisecond);
 // Prefill.
 BENCHMARK(Panels)
