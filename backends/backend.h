@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "runtime/ops/kv_page.h"
 #include "runtime/ops/ops.h"
@@ -50,6 +51,13 @@ class Buffer {
  public:
   virtual ~Buffer() = default;
   virtual uint64_t bytes() const = 0;
+
+  /// OUT_OF_RANGE unless bytes [offset, offset + count) lie in the buffer.
+  absl::Status CheckRange(uint64_t offset, uint64_t count) const {
+    if (offset <= bytes() && count <= bytes() - offset) return absl::OkStatus();
+    return absl::OutOfRangeError(absl::StrCat("bytes ", offset, " to ", offset + count,
+                                              " were asked of a buffer of ", bytes()));
+  }
 };
 
 /// A weight as the model file holds it. `data` stays valid and unchanged while the Weights live.

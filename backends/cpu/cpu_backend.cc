@@ -33,14 +33,6 @@ std::byte* HostBytes(const Buffer* buffer) {
   return buffer == nullptr ? nullptr : static_cast<const HostBuffer*>(buffer)->data();
 }
 
-absl::Status CheckRange(const Buffer& buffer, uint64_t offset_bytes, uint64_t bytes) {
-  if (offset_bytes <= buffer.bytes() && bytes <= buffer.bytes() - offset_bytes) {
-    return absl::OkStatus();
-  }
-  return absl::OutOfRangeError(absl::StrCat("bytes ", offset_bytes, " to ", offset_bytes + bytes,
-                                            " were asked of a buffer of ", buffer.bytes()));
-}
-
 /// How far one phase of a step is: items taken, and items done. Each on a cache line of its own.
 struct Progress {
   alignas(64) std::atomic<uint32_t> taken{0};
@@ -80,13 +72,13 @@ class CpuBackend final : public Backend {
     return std::make_unique<HostBuffer>(std::move(memory));
   }
   absl::Status Upload(Buffer& to, uint64_t offset_bytes, std::span<const std::byte> from) override {
-    CORM_RETURN_IF_ERROR(CheckRange(to, offset_bytes, from.size()));
+    CORM_RETURN_IF_ERROR(to.CheckRange(offset_bytes, from.size()));
     if (!from.empty()) std::memcpy(HostBytes(&to) + offset_bytes, from.data(), from.size());
     return absl::OkStatus();
   }
   absl::Status Download(std::span<std::byte> to, const Buffer& from,
                         uint64_t offset_bytes) override {
-    CORM_RETURN_IF_ERROR(CheckRange(from, offset_bytes, to.size()));
+    CORM_RETURN_IF_ERROR(from.CheckRange(offset_bytes, to.size()));
     if (!to.empty()) std::memcpy(to.data(), HostBytes(&from) + offset_bytes, to.size());
     return absl::OkStatus();
   }

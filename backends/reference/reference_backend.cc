@@ -55,14 +55,6 @@ struct HostPlan final : public Plan {
   Scratch scratch;
 };
 
-absl::Status CheckRange(const Buffer& buffer, uint64_t offset_bytes, uint64_t bytes) {
-  if (offset_bytes <= buffer.bytes() && bytes <= buffer.bytes() - offset_bytes) {
-    return absl::OkStatus();
-  }
-  return absl::OutOfRangeError(absl::StrCat("bytes ", offset_bytes, " to ", offset_bytes + bytes,
-                                            " were asked of a buffer of ", buffer.bytes()));
-}
-
 /// What the ops of a tape need of Scratch, in elements.
 struct ScratchSizes {
   uint64_t weights = 0, rows = 0, head_dim = 0, slots = 0;
@@ -108,13 +100,13 @@ class ReferenceBackend final : public Backend {
     return HostBuffer::Allocate(bytes);
   }
   absl::Status Upload(Buffer& to, uint64_t offset_bytes, std::span<const std::byte> from) override {
-    CORM_RETURN_IF_ERROR(CheckRange(to, offset_bytes, from.size()));
+    CORM_RETURN_IF_ERROR(to.CheckRange(offset_bytes, from.size()));
     if (!from.empty()) std::memcpy(HostBytes(&to) + offset_bytes, from.data(), from.size());
     return absl::OkStatus();
   }
   absl::Status Download(std::span<std::byte> to, const Buffer& from,
                         uint64_t offset_bytes) override {
-    CORM_RETURN_IF_ERROR(CheckRange(from, offset_bytes, to.size()));
+    CORM_RETURN_IF_ERROR(from.CheckRange(offset_bytes, to.size()));
     const std::byte* data = static_cast<const HostBuffer&>(from).data();
     if (!to.empty()) std::memcpy(to.data(), data + offset_bytes, to.size());
     return absl::OkStatus();
