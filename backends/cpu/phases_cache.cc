@@ -112,16 +112,20 @@ class KvAges final : public HeadPhase {
   const KvAgesOp op_;
 };
 
-/// Scratch of one thread: slots in some order, and what they are ordered by.
+/// Scratch of one thread: slots in some order, and one key with its turn.
 struct HeadScratch {
   HeadScratch(const Replay& replay, uint64_t scratch, uint32_t thread) {
     const KvGeometry& geometry = replay.kv->geometry;
     uint8_t* at = replay.Scratch<uint8_t>(scratch) + thread * HeadScratchBytes(geometry);
     order = reinterpret_cast<uint64_t*>(at);
-    key = reinterpret_cast<float*>(order + uint64_t{geometry.pages_per_head} * kPageRows);
+    frequencies = reinterpret_cast<double*>(order + uint64_t{geometry.pages_per_head} * kPageRows);
+    key = reinterpret_cast<float*>(frequencies + geometry.head_dim);
+    cosines = key + geometry.head_dim;
+    sines = cosines + geometry.head_dim;
   }
   uint64_t* order;
-  float* key;  // [E]
+  double* frequencies;           // [E/2]
+  float *key, *cosines, *sines;  // [E]
 };
 
 class KvCompact final : public HeadPhase {
@@ -178,25 +182,32 @@ class KvRebase final : public HeadPhase {
       scratch.order[s] = uint64_t{rows.position(s)} << 32 | s;
     }
     std::sort(scratch.order, scratch.order + rows.count());
+    for (uint32_t pair = 0; pair < op_.rope.dims / 2; ++pair) {
+      scratch.frequencies[pair] = Frequency(op_.rope, replay, pair);
+    }
     const uint32_t first = replay.step.sequence(0).next_position - rows.count();
+    int64_t turned = 0;  // Neighbours in the text mostly turn by the same angles.
     for (uint32_t j = 0; j < rows.count(); ++j) {
       const uint32_t slot = static_cast<uint32_t>(scratch.order[j]);
       const int64_t positions = int64_t{first} + j - rows.position(slot);
       if (positions == 0) continue;
       rows.position(slot) = first + j;
       rows.ReadKey(slot, scratch.key);
-      Turn(replay, static_cast<double>(positions), scratch.key);
+      if (positions != turned) SetTurn(static_cast<double>(positions), scratch);
+      turned = positions;
+      kernels_.rotate(scratch.key, scratch.cosines, scratch.sines, op_.rope.dims);
       kernels_.write_row(shape_, rows.page(slot), slot % kPageRows, scratch.key, nullptr);
     }
   }
 
  private:
-  void Turn(const Replay& replay, double positions, float* key) const {
+  void SetTurn(double positions, const HeadScratch& scratch) const {
     for (uint32_t pair = 0; pair < op_.rope.dims / 2; ++pair) {
-      const double angle = positions * Frequency(op_.rope, replay, pair);
-      const double a = key[2 * pair], b = key[2 * pair + 1];
-      key[2 * pair] = static_cast<float>(a * std::cos(angle) - b * std::sin(angle));
-      key[2 * pair + 1] = static_cast<float>(a * std::sin(angle) + b * std::cos(angle));
+      const double angle = positions * scratch.frequencies[pair];
+      scratch.cosines[2 * pair] = scratch.cosines[2 * pair + 1] =
+          static_cast<float>(std::cos(angle));
+      scratch.sines[2 * pair + 1] = static_cast<float>(std::sin(angle));
+      scratch.sines[2 * pair] = -scratch.sines[2 * pair + 1];
     }
   }
 
@@ -210,7 +221,7 @@ class KvRebase final : public HeadPhase {
 
 uint64_t HeadScratchBytes(const KvGeometry& geometry) {
   return RoundUp(uint64_t{geometry.pages_per_head} * kPageRows * sizeof(uint64_t) +
-                     uint64_t{geometry.head_dim} * sizeof(float),
+                     uint64_t{geometry.head_dim} * (sizeof(double) + 3 * sizeof(float)),
                  64);
 }
 

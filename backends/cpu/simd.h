@@ -3,9 +3,9 @@
 // Kernels are written once against this header and compiled once for each instruction set, with
 // CORM_ISA naming the set and the namespace. One of these is included:
 //
-//   simd_avx512.h   one 512-bit register, VNNI dot products
-//   simd_avx2.h     two 256-bit registers, FMA, F16C
-//   simd_128.h      four 128-bit registers: portable (SSE2 or plain loops) and neon
+//   simd_avx512.inc   one 512-bit register, VNNI dot products
+//   simd_avx2.inc     two 256-bit registers, FMA, F16C
+//   simd_128.inc      four 128-bit registers: portable (SSE2 or plain loops) and neon
 //
 // Kernel files are compiled with flags that old CPUs cannot execute. So they, and these headers,
 // include nothing with inline functions of its own: no standard library, no abseil, no header of
@@ -27,11 +27,11 @@
 #define CORM_SIMD static inline __attribute__((always_inline))
 
 #if defined(CORM_ISA_AVX512)
-#include "backends/cpu/simd_avx512.h"
+#include "backends/cpu/simd_avx512.inc"
 #elif defined(CORM_ISA_AVX2)
-#include "backends/cpu/simd_avx2.h"
+#include "backends/cpu/simd_avx2.inc"
 #else
-#include "backends/cpu/simd_128.h"
+#include "backends/cpu/simd_128.inc"
 #endif
 
 namespace cormorant::cpu::CORM_ISA {

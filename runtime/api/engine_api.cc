@@ -372,7 +372,7 @@ corm_status corm_session_get_layer_rows(const corm_session* session, double* row
                                         size_t capacity) {
   return GuardSession(session, [&]() -> absl::Status {
     if (rows == nullptr && capacity != 0) return absl::InvalidArgumentError("rows is NULL");
-    const std::span<const uint32_t> counts = session->session->row_counts();
+    const std::vector<uint32_t> counts = session->session->row_counts();
     const size_t per_layer = session->session->engine().plan().geometry.kv_heads;
     for (size_t layer = 0; layer < std::min(capacity, counts.size() / per_layer); ++layer) {
       const auto first = counts.begin() + static_cast<ptrdiff_t>(layer * per_layer);

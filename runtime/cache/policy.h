@@ -29,7 +29,7 @@ struct PolicyOptions {
   uint32_t sinks = 4;
   float importance_scale = 1.0f;    // c
   bool capped = false;              // The session lives under a byte cap.
-  uint32_t rows_per_head = kNever;  // Mean rows a head can hold under the cap.
+  uint32_t rows_per_head = kNever;  // Mean rows a head can hold: by cap and re-basing.
 };
 
 struct EvictionRules {

@@ -84,14 +84,20 @@ class Engine {
     absl::Status status;
   };
 
+  /// A request's part in the step that runs. Its owner waits, so it stays valid without the lock.
+  struct Turn {
+    Active* active = nullptr;
+    uint32_t rows = 0;
+  };
+
   explicit Engine(const EngineOptions& options);
   absl::Status Load(Progress on_load);
   absl::Status LoadWeights(Progress on_load);
   absl::Status CompilePlans();
 
   void Drive(std::unique_lock<std::mutex>& lock);
-  void RunStep(const Batch& batch);
-  absl::Status MakeRoom(SessionCache& cache, uint32_t rows, const Batch& batch);
+  void RunStep(std::span<const Turn> turns);
+  absl::Status MakeRoom(SessionCache& cache, uint32_t rows, std::span<const Turn> turns);
   absl::Status Replay(std::span<Active* const> actives, std::span<const uint32_t> rows);
   uint32_t FillStep(std::span<Active* const> actives, std::span<const uint32_t> rows);
   absl::Status ReadLogits(std::span<Active* const> actives, std::span<const uint32_t> rows);

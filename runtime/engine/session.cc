@@ -71,6 +71,24 @@ absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
                                                  "; the vocabulary has ", vocab, " tokens"));
 }
 
+absl::Status Session::CheckRoom(uint64_t tokens) const {
+  absl::Status status;
+  engine_->Exclusively([&] { status = cache_->CanRead(pending_.size() + tokens); });
+  return status;
+}
+
+SessionCache::Stats Session::stats() const {
+  SessionCache::Stats stats;
+  engine_->Exclusively([&] { stats = cache_->stats(); });
+  return stats;
+}
+
+std::vector<uint32_t> Session::row_counts() const {
+  std::vector<uint32_t> counts;
+  engine_->Exclusively([&] { counts.assign(cache_->counts().begin(), cache_->counts().end()); });
+  return counts;
+}
+
 absl::Status Session::ReadPending(WantLogits want) {
   if (pending_.empty()) return absl::OkStatus();
   Request request;
@@ -91,7 +109,7 @@ absl::Status Session::ReadPending(WantLogits want) {
 absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress progress) {
   CORM_RETURN_IF_ERROR(CheckIds(ids));
   if (ids.empty()) return absl::OkStatus();
-  CORM_RETURN_IF_ERROR(cache_->CanRead(pending_.size() + ids.size()));
+  CORM_RETURN_IF_ERROR(CheckRoom(ids.size()));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
   Request request;
   request.cache = cache_.get();
@@ -107,7 +125,7 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
 
 absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
   CORM_RETURN_IF_ERROR(CheckIds(ids));
-  CORM_RETURN_IF_ERROR(cache_->CanRead(pending_.size() + ids.size()));
+  CORM_RETURN_IF_ERROR(CheckRoom(ids.size()));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
   logits_.clear();
   const bool all = engine_->options().all_logits;

@@ -75,13 +75,16 @@ class Session {
   const SessionOptions& options() const { return options_; }
   /// All tokens so far, pending ones included.
   const std::vector<uint32_t>& tokens() const { return tokens_; }
-  SessionCache::Stats stats() const { return cache_->stats(); }
-  std::span<const uint32_t> row_counts() const { return cache_->counts(); }
+  // These wait for a running step: it may drop rows of this session for another's sake.
+  SessionCache::Stats stats() const;
+  std::vector<uint32_t> row_counts() const;
   uint32_t next_position() const { return cache_->next_position(); }
 
  private:
   Session(std::shared_ptr<Engine> engine, const SessionOptions& options);
   absl::Status CheckIds(std::span<const uint32_t> ids) const;
+  /// Whether `tokens` more than the pending ones can be read without dropping, or rows may drop.
+  absl::Status CheckRoom(uint64_t tokens) const;
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
 

@@ -118,10 +118,9 @@ absl::Status SessionCache::DropRows(const Drop& drop) {
   for (size_t h = 0; h < cut.evict.size(); ++h) {
     const uint64_t rows = uint64_t{kv_.counts()[h]} - cut.evict[h] + drop.room;
     if (rows <= drop.row_most) continue;
-    return absl::ResourceExhaustedError(
-        absl::StrCat("rows that may not leave and ", drop.room, " new ones are ", rows,
-                     "; the model's context is ", settings_.context,
-                     ": pin less or lower --corm-recent"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "rows that may not leave and ", drop.room, " new ones are ", rows,
+        "; the model's context is ", settings_.context, ": pin less or lower --corm-recent"));
   }
   if (cut.total == 0) return absl::OkStatus();
   CORM_RETURN_IF_ERROR(store_->Compact(sequence, kv_.counts(), cut.evict));
@@ -132,9 +131,8 @@ absl::Status SessionCache::DropRows(const Drop& drop) {
 }
 
 absl::Status SessionCache::Rebase(uint32_t rows) {
-  CORM_RETURN_IF_ERROR(DropRows({.room = rows,
-                                 .row_limit = settings_.context / 2 + rows,
-                                 .row_most = settings_.context}));
+  CORM_RETURN_IF_ERROR(DropRows(
+      {.room = rows, .row_limit = settings_.context / 2 + rows, .row_most = settings_.context}));
   const uint32_t next_position = kv_.row_max();
   StepSequence sequence = Describe(0, 0, false);
   sequence.next_position = next_position;

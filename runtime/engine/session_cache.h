@@ -68,8 +68,8 @@ class SessionCache : private TableWriter {
   struct Drop {
     uint32_t room;
     uint32_t page_limit = kNever;
-    uint32_t row_limit = kNever;   // Rows a head is cut to, room included, as far as rows may leave.
-    uint32_t row_most = kNever;    // Refused, with nothing dropped, when a head would hold more.
+    uint32_t row_limit = kNever;  // Rows a head is cut to, room included, where rows may leave.
+    uint32_t row_most = kNever;   // Refused, with nothing dropped, when a head would hold more.
     bool natural = false;
   };
   absl::Status DropRows(const Drop& drop);

@@ -160,8 +160,8 @@ void AddLayer(const TinyModelOptions& o, uint32_t layer, ModelWriter& writer) {
 
 TinyModel::TinyModel(const TinyModelOptions& options) : options_(options) {
   static std::atomic<uint32_t> files{0};
-  path_ = absl::StrCat(::testing::TempDir(), "cormorant_tiny_", getpid(), "_",
-                       files.fetch_add(1), ".gguf");
+  path_ = absl::StrCat(::testing::TempDir(), "cormorant_tiny_", getpid(), "_", files.fetch_add(1),
+                       ".gguf");
   const Vocabulary vocabulary = SmallVocabulary();
   vocab_ = static_cast<uint32_t>(vocabulary.tokens.size());
   ModelWriter writer(options_);

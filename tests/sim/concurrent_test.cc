@@ -40,6 +40,7 @@ void Talk(Session& session, User& user) {
 TEST_P(Concurrent, SessionsGiveTheTokensTheyGiveAlone) {
   const TinyModel model({.type = GgufType::kQ8_0});
   EngineOptions options = Options(model, GetParam());
+  options.threads = 2;
   options.max_sessions = 4;
   options.prefill_chunk = 16;
   const std::shared_ptr<Engine> engine = Open(options);
@@ -63,7 +64,6 @@ TEST_P(Concurrent, SessionsGiveTheTokensTheyGiveAlone) {
 TEST_P(Concurrent, SessionsUnderOneCapComeAndGo) {
   const TinyModel model;
   EngineOptions options = Options(model, GetParam());
-  options.threads = 1;
   options.max_sessions = 3;
   options.kv_cap_bytes = KvCap(model, options, 14);
   const std::shared_ptr<Engine> engine = Open(options);
@@ -96,7 +96,6 @@ TEST_P(Concurrent, SessionsUnderOneCapComeAndGo) {
 TEST_P(Concurrent, CancelFromAnotherThreadEndsTheCallAndNothingElse) {
   const TinyModel model;
   EngineOptions options = Options(model, GetParam());
-  options.threads = 1;
   options.max_sessions = 2;
   options.prefill_chunk = 8;
   const std::shared_ptr<Engine> engine = Open(options);
@@ -141,7 +140,6 @@ TEST_P(Concurrent, CancelFromAnotherThreadEndsTheCallAndNothingElse) {
 TEST_P(Concurrent, ASessionThatIsRefusedDoesNotHoldUpOthers) {
   const TinyModel model;
   EngineOptions options = Options(model, GetParam());
-  options.threads = 1;
   options.max_sessions = 3;
   options.prefill_chunk = 32;
   options.kv_cap_bytes = KvCap(model, options, 12);

@@ -13,7 +13,7 @@ EngineOptions Options(const TinyModel& model, const std::string& backend) {
   EngineOptions options;
   options.model_path = model.path();
   options.backend = backend;
-  options.threads = 2;
+  options.threads = 1;
   return options;
 }
 
@@ -45,8 +45,12 @@ std::unique_ptr<Session> MakeSession(const std::shared_ptr<Engine>& engine,
 }
 
 uint64_t KvCap(const TinyModel& model, const EngineOptions& options, uint32_t pages_per_head) {
-  KvGeometry geometry{model.options().layers, model.options().kv_heads, model.options().head_dim,
-                      DType::kF16, DType::kF16, 0};
+  KvGeometry geometry{model.options().layers,
+                      model.options().kv_heads,
+                      model.options().head_dim,
+                      DType::kF16,
+                      DType::kF16,
+                      0};
   EXPECT_TRUE(ParseKvType(options.kv_type, &geometry.k_type, &geometry.v_type).ok());
   const uint64_t page_bytes = KvPageLayout(geometry).page_bytes;
   const uint32_t context = options.context != 0 ? options.context : model.options().context;
@@ -85,12 +89,11 @@ std::vector<uint32_t> Continue(Session& session, uint64_t max_tokens) {
 std::vector<float> Score(Session& session, std::span<const uint32_t> ids) {
   std::vector<float> all;
   size_t next = 0;
-  const absl::Status status =
-      session.Score(ids, [&](size_t index, std::span<const float> logits) {
-        EXPECT_EQ(index, next++);
-        all.insert(all.end(), logits.begin(), logits.end());
-        return true;
-      });
+  const absl::Status status = session.Score(ids, [&](size_t index, std::span<const float> logits) {
+    EXPECT_EQ(index, next++);
+    all.insert(all.end(), logits.begin(), logits.end());
+    return true;
+  });
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(next, ids.size());
   return all;
@@ -119,8 +122,7 @@ void CheckLedger(const Engine& engine) {
   const auto of = [&](MemoryCategory category) {
     return now.by_category[static_cast<size_t>(category)];
   };
-  ASSERT_EQ(std::accumulate(now.by_category.begin(), now.by_category.end(), uint64_t{0}),
-            now.used);
+  ASSERT_EQ(std::accumulate(now.by_category.begin(), now.by_category.end(), uint64_t{0}), now.used);
   ASSERT_EQ(of(MemoryCategory::kWeights), plan.weights);
   ASSERT_EQ(of(MemoryCategory::kActivations), plan.activations);
   ASSERT_EQ(of(MemoryCategory::kStaging), plan.staging);

@@ -19,6 +19,7 @@ namespace cormorant::sim {
 using testing::TinyModel;
 using testing::TinyModelOptions;
 
+/// One thread: more only wait for each other where tests run side by side.
 EngineOptions Options(const TinyModel& model, const std::string& backend);
 /// An engine, or null and a test failure.
 std::shared_ptr<Engine> Open(const EngineOptions& options);
@@ -49,9 +50,8 @@ void CheckInvariants(const Engine& engine, std::span<const Session* const> sessi
 uint64_t PagesOf(const Session& session);
 
 /// Runs a suite on both backends of the build.
-#define CORM_ON_BACKENDS(Suite)                                                                 \
-  INSTANTIATE_TEST_SUITE_P(On, Suite, ::testing::Values("cpu", "reference"), [](const auto& info) { \
-    return std::string(info.param);                                                              \
-  })
+#define CORM_ON_BACKENDS(Suite)                                              \
+  INSTANTIATE_TEST_SUITE_P(On, Suite, ::testing::Values("cpu", "reference"), \
+                           [](const auto& info) { return std::string(info.param); })
 
 }  // namespace cormorant::sim

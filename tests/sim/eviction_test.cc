@@ -3,9 +3,9 @@
 // Method: caches over a store of real pages, without a model. The test writes the rows itself, with
 // an id in V by which it finds them again, and stamps rows at random as attention would. Whenever
 // rows were dropped, the survivors are read back from the device and judged by the text of
-// policy.h, cut.h and ops.h alone: what left are the oldest evictable rows of each head; no row left
-// while an older one (by bin) of another head stayed beyond its floor and its started page; pinned
-// and newest rows never left; no page that the cap allows lies idle.
+// policy.h, cut.h and ops.h alone: what left are the oldest evictable rows of each head; no row
+// left while an older one (by bin) of another head stayed beyond its floor and its started page;
+// pinned and newest rows never left; no page that the cap allows lies idle.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -72,15 +72,18 @@ class Store {
     const uint64_t entry =
         (uint64_t{table} * heads() + head) * plan.geometry.pages_per_head + slot / kPageRows;
     uint32_t page = 0;
-    EXPECT_TRUE(backend->Download(std::as_writable_bytes(std::span<uint32_t>(&page, 1)),
-                                  *kv->binding().tables, entry * 4).ok());
+    EXPECT_TRUE(backend
+                    ->Download(std::as_writable_bytes(std::span<uint32_t>(&page, 1)),
+                               *kv->binding().tables, entry * 4)
+                    .ok());
     return page;
   }
   CachedRow Read(uint32_t table, uint32_t head, uint32_t slot) const {
     CachedRow row;
     ForEachWord(table, head, slot, row, [&](Buffer& slab, uint64_t offset, uint32_t& word) {
-      EXPECT_TRUE(backend->Download(std::as_writable_bytes(std::span<uint32_t>(&word, 1)), slab,
-                                    offset).ok());
+      EXPECT_TRUE(
+          backend->Download(std::as_writable_bytes(std::span<uint32_t>(&word, 1)), slab, offset)
+              .ok());
     });
     return row;
   }
@@ -113,7 +116,9 @@ class Store {
 class Stream {
  public:
   Stream(const Scenario& scenario, Store* store)
-      : scenario_(scenario), store_(store), rules_((*FindPolicy(scenario.policy))->rules(scenario.options)) {
+      : scenario_(scenario),
+        store_(store),
+        rules_((*FindPolicy(scenario.policy))->rules(scenario.options)) {
     SessionCache::Settings settings{rules_, scenario.context, scenario.interval, scenario.floor};
     cache = *SessionCache::Create(settings, store->kv.get());
     table_ = cache->Describe(0, 0, false).table;
@@ -147,8 +152,8 @@ class Stream {
   void Step(uint32_t rows, bool pin) {
     const Heads before = Snapshot();
     const SessionCache::Stats stats_before = cache->stats();
-    const Limits limits{rows, store_->kv->pool().free_pages() + cache->page_total(),
-                        cache->clock(), cache->next_position()};
+    const Limits limits{rows, store_->kv->pool().free_pages() + cache->page_total(), cache->clock(),
+                        cache->next_position()};
     const absl::Status status = cache->MakeRoom(rows);
     const SessionCache::Stats stats = cache->stats();
     if (!status.ok()) {
@@ -260,9 +265,7 @@ class Stream {
       ASSERT_GE(after[h].size(), std::min<size_t>(before[h].size(), scenario_.floor));
       const std::vector<CachedRow> ranked = Ranked(before[h], at.clock, at.next_position);
       const size_t left = before[h].size() - after[h].size();
-      const auto bin = [&](size_t i) {
-        return AgeBin(Age(ranked[i], at.clock, at.next_position));
-      };
+      const auto bin = [&](size_t i) { return AgeBin(Age(ranked[i], at.clock, at.next_position)); };
       ASSERT_TRUE(left == 0 || bin(left - 1) >= cut) << "a young row left head " << h;
       // A started page costs nothing more when it is filled; pages may be added for rows of the bin
       // that was cut, and no others.
@@ -284,9 +287,8 @@ class Stream {
       std::map<uint32_t, CachedRow> old;  // By id.
       for (const CachedRow& row : before[h]) old[row.id] = row;
       std::vector<CachedRow> sorted = after[h];
-      std::sort(sorted.begin(), sorted.end(), [](const CachedRow& a, const CachedRow& b) {
-        return a.position < b.position;
-      });
+      std::sort(sorted.begin(), sorted.end(),
+                [](const CachedRow& a, const CachedRow& b) { return a.position < b.position; });
       const size_t most = std::max<size_t>(scenario_.context / 2, scenario_.floor);
       const auto pinned = std::count_if(before[h].begin(), before[h].end(), [](const auto& row) {
         return row.last_important == kPinned;

@@ -1,17 +1,17 @@
-// Every place at which memory or the device can fail: an error status, nothing leaked, nothing lost.
+// Every place at which memory or the device can fail: an error, nothing leaked, nothing lost.
 //
-// Method: the n-th allocation, or the n-th call of a backend, is made to fail for n = 1, 2, 3 ... until
-// the operation gets through. What was held before must be held after, to the byte.
+// Method: the n-th allocation, or the n-th call of a backend, is made to fail for n = 1, 2, 3 ...
+// until the operation gets through. What was held before must be held after, to the byte.
 #include <algorithm>
 #include <functional>
 
 #include "absl/strings/match.h"
 #include "platform/memory.h"
 #include "runtime/base/units.h"
-#include "runtime/ops/kv_page.h"
 #include "runtime/cache/policy.h"
 #include "runtime/engine/kv_store.h"
 #include "runtime/engine/session_cache.h"
+#include "runtime/ops/kv_page.h"
 #include "tests/sim/driver.h"
 
 namespace cormorant::sim {
@@ -55,8 +55,8 @@ TEST(AllocationFailure, TheLedgerIsWhatTheProcessHolds) {
       const std::shared_ptr<Engine> engine = Open(options);
       const EnginePlan& plan = engine->plan();
       const uint32_t rows = plan.row_buckets.back();
-      const StepBuffer step({rows, plan.out_rows(rows, false, sessions), sessions,
-                             plan.geometry.heads()});
+      const StepBuffer step(
+          {rows, plan.out_rows(rows, false, sessions), sessions, plan.geometry.heads()});
       const auto check = [&] {
         // The step buffer is the host's own and counted by its size.
         EXPECT_EQ(AlignedMemoryBytes() - before + step.bytes().size(), engine->memory().used);
@@ -81,7 +81,6 @@ TEST(AllocationFailure, ASlabThatIsRefusedLosesNothing) {
   {
     const TinyModel model(kWideHeads);
     EngineOptions options = Options(model, "cpu");
-    options.threads = 1;
     options.max_sessions = 18;
     const std::shared_ptr<Engine> engine = Open(options);
     ASSERT_LT(engine->plan().pages_per_slab, engine->plan().page_limit);
@@ -151,10 +150,9 @@ class FaultyBackend final : public Backend {
   }
   absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(std::span<const HostTensor> tensors,
                                                        const Tape& tape,
-                                                       void (*progress)(void*, float),
-                                                       void* user) override {
+                                                       LoadObserver* observer) override {
     if (Fails()) return Lost();
-    return inner_->LoadWeights(tensors, tape, progress, user);
+    return inner_->LoadWeights(tensors, tape, observer);
   }
   absl::StatusOr<std::unique_ptr<Plan>> Compile(const Tape& tape,
                                                 const Bindings& bindings) override {
@@ -192,8 +190,8 @@ struct FaultyStore {
     plan.pages_per_slab = 4;
   }
   absl::Status Open() {
-    absl::StatusOr<std::unique_ptr<KvStore>> made = KvStore::Create(
-        plan, 2, RopeSpec{32, 10000.0f, 1.0f, {}}, backend.get(), nullptr, &ledger);
+    absl::StatusOr<std::unique_ptr<KvStore>> made =
+        KvStore::Create(plan, 2, RopeSpec{32, 10000.0f, 1.0f, {}}, backend.get(), nullptr, &ledger);
     if (made.ok()) store = *std::move(made);
     return made.status();
   }

@@ -141,8 +141,8 @@ TEST_P(SessionLimits, ChunksOfAnySizeGiveTheSameLogits) {
       options.all_logits = is_split;
       const std::unique_ptr<Session> session = MakeSession(Open(options), "none");
       for (size_t done = 0; done < ids.size();) {
-        const size_t piece = std::min(is_split ? 1 + random_() % 50 : ids.size(),
-                                      ids.size() - done);
+        const size_t piece =
+            std::min(is_split ? 1 + random_() % 50 : ids.size(), ids.size() - done);
         const std::span<const uint32_t> rest = std::span<const uint32_t>(ids).subspan(done, piece);
         ASSERT_TRUE(Append(*session, rest).ok());
         done += piece;
@@ -190,7 +190,6 @@ TEST_P(SessionLimits, ConversationsGoOnFarPastTheContext) {
       for (const char* kv_type : {"f16", "q8_0"}) {
         SCOPED_TRACE(absl::StrCat(policy, ", ", pages, " pages a head, ", kv_type));
         EngineOptions options = Options(model_, GetParam());
-        options.threads = 1;
         options.context = 256;
         options.kv_type = kv_type;
         if (pages != 0) options.kv_cap_bytes = KvCap(model_, options, pages);
@@ -226,8 +225,8 @@ uint64_t SmallestKvCap(EngineOptions options) {
   const std::string mark = "the smallest cap that works is ";
   const size_t at = refusal.find(mark) + mark.size();
   uint64_t cap = 0;
-  EXPECT_TRUE(absl::SimpleAtoi(
-      refusal.substr(at, refusal.find_first_not_of("0123456789", at) - at), &cap))
+  EXPECT_TRUE(
+      absl::SimpleAtoi(refusal.substr(at, refusal.find_first_not_of("0123456789", at) - at), &cap))
       << refusal;
   return cap;
 }
@@ -239,7 +238,6 @@ TEST_P(SessionLimits, TheSmallestCapServesAsManySessionsAsItWasAskedFor) {
       if (!is_fast && chunk % 100 != 0) continue;
       SCOPED_TRACE(absl::StrCat(max_sessions, " sessions, chunk ", chunk));
       EngineOptions options = Options(model_, GetParam());
-      options.threads = 1;
       options.max_sessions = max_sessions;
       options.prefill_chunk = chunk;
       options.kv_cap_bytes = SmallestKvCap(options);
@@ -278,9 +276,9 @@ CORM_ON_BACKENDS(SessionLimits);
 
 TEST(CpuBackend, LogitsOfAModelAreThoseOfTheReference) {
   // Errors of block types are those of x in 8 bits (MatMulOp), a few percent of a logit's spread.
-  const std::pair<GgufType, float> cases[] = {
-      {GgufType::kF32, 2e-2f},  {GgufType::kF16, 2e-2f}, {GgufType::kBF16, 2e-2f},
-      {GgufType::kQ8_0, 0.6f}, {GgufType::kQ4_0, 0.6f}, {GgufType::kQ4_1, 0.6f}};
+  const std::pair<GgufType, float> cases[] = {{GgufType::kF32, 2e-2f},  {GgufType::kF16, 2e-2f},
+                                              {GgufType::kBF16, 2e-2f}, {GgufType::kQ8_0, 0.6f},
+                                              {GgufType::kQ4_0, 0.6f},  {GgufType::kQ4_1, 0.6f}};
   for (const auto& [type, bound] : cases) {
     for (const bool is_tied : {false, true}) {
       SCOPED_TRACE(absl::StrCat(std::string(GgufTypeName(type)), is_tied ? " tied" : ""));

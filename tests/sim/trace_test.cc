@@ -1,10 +1,10 @@
-// The whole engine by simulation: random traces of calls on several sessions, checked at every step.
+// The whole engine by simulation: random traces of calls on several sessions, checked each step.
 //
 // A trace comes from its seed: caps, row types, chunk, context, policies, and then appends, scores,
 // generations, cancels, pins, resets, and sessions that come and go. After every step and call:
-// nothing exceeds a cap, pages are those of the resident rows, rows plus dropped rows are the tokens
-// read, policy "none" holds every row, and a call that fails does so in a documented way and keeps
-// the log. The same seed gives the same tokens, whatever the number of threads.
+// nothing exceeds a cap, pages are those of the resident rows, rows plus dropped rows are the
+// tokens read, policy "none" holds every row, and a call that fails does so in a documented way and
+// keeps the log. The same seed gives the same tokens, whatever the number of threads.
 #include <algorithm>
 #include <map>
 
@@ -173,8 +173,8 @@ class Trace {
       // Refused as a whole, and for the reason it gives.
       ASSERT_EQ(done, 0u) << status;
       const bool is_past = slot.log.size() + ids.size() > engine_->plan().context;
-      ASSERT_EQ(status.code(), is_past ? absl::StatusCode::kOutOfRange
-                                       : absl::StatusCode::kResourceExhausted);
+      ASSERT_EQ(status.code(),
+                is_past ? absl::StatusCode::kOutOfRange : absl::StatusCode::kResourceExhausted);
     } else {
       ASSERT_TRUE(absl::IsResourceExhausted(status)) << status;
     }
@@ -272,7 +272,7 @@ TEST_P(Traces, HoldEveryPromiseAtEveryStep) {
   std::map<std::string, uint32_t> outcomes;
   for (uint32_t seed = 0; seed < (is_fast ? 32u : 8u); ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
-    Trace trace(model, GetParam(), seed, seed % 4 == 3 ? 3 : 1, Caps::kAll);
+    Trace trace(model, GetParam(), seed, seed % 8 == 7 ? 2 : 1, Caps::kAll);
     ASSERT_NO_FATAL_FAILURE(trace.Run(60));
     for (const auto& [code, count] : trace.outcomes()) outcomes[code] += count;
   }
@@ -286,11 +286,11 @@ TEST_P(Traces, HoldEveryPromiseAtEveryStep) {
 TEST_P(Traces, TheSameSeedGivesTheSameTokensOnAnyNumberOfThreads) {
   const TinyModel model({.type = GgufType::kQ4_1});
   const bool is_fast = std::string(GetParam()) == "cpu";
-  for (uint32_t seed = 100; seed < (is_fast ? 106u : 102u); ++seed) {
+  for (uint32_t seed = 100; seed < (is_fast ? 104u : 101u); ++seed) {
     Trace a(model, GetParam(), seed, 1, Caps::kSameForAnyThreads);
     Trace b(model, GetParam(), seed, 3, Caps::kSameForAnyThreads);
-    ASSERT_NO_FATAL_FAILURE(a.Run(50));
-    ASSERT_NO_FATAL_FAILURE(b.Run(50));
+    ASSERT_NO_FATAL_FAILURE(a.Run(40));
+    ASSERT_NO_FATAL_FAILURE(b.Run(40));
     EXPECT_EQ(a.history(), b.history()) << "seed " << seed;
   }
 }

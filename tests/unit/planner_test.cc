@@ -1,5 +1,5 @@
-// PlanEngine: the figures add up, caps hold to the byte, and the smallest cap a refusal names is the
-// smallest.
+// PlanEngine: the figures add up, caps hold to the byte, and the smallest cap that a refusal names
+// is the smallest.
 //
 // Method: a tiny model written by the test, planned for the cpu and the reference backend. The cap
 // that a refusal names must give a plan, and one byte less must be refused with the same figure.
@@ -106,8 +106,8 @@ TEST_P(Planner, WithoutACapThePoolHoldsEverySessionInFull) {
     EXPECT_EQ(plan.page_bytes, 32u * 32 * 2 * 2 + 32 * 8);
     EXPECT_EQ(plan.kv_pages, uint64_t{plan.page_limit} * plan.page_bytes);
     EXPECT_EQ(plan.kv_metadata, uint64_t{sessions} * 4 * 24 * 4);
-    EXPECT_EQ(plan.total(), plan.weights + plan.activations + plan.staging + plan.kv_metadata +
-                                plan.kv_pages);
+    EXPECT_EQ(plan.total(),
+              plan.weights + plan.activations + plan.staging + plan.kv_metadata + plan.kv_pages);
     EXPECT_GE(plan.pages_per_slab, 1u);
     EXPECT_LE(plan.pages_per_slab, plan.page_limit);
   }

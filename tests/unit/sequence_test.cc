@@ -20,7 +20,9 @@ namespace {
 constexpr uint32_t kHeads = 3;
 constexpr uint32_t kPagesPerHead = 12;
 
-uint32_t PagesOf(uint32_t rows) { return (rows + kPageRows - 1) / kPageRows; }
+uint32_t PagesOf(uint32_t rows) {
+  return (rows + kPageRows - 1) / kPageRows;
+}
 
 class Host : public SlabHost {
  public:
@@ -164,8 +166,8 @@ TEST(KvSequence, APrepareThatFailsAnywhereTakesNothing) {
       const absl::Status status = world.sequence.Prepare(200);
       if (status.ok()) break;
       ++failures;
-      EXPECT_EQ(status.code(), is_table ? absl::StatusCode::kInternal
-                                        : absl::StatusCode::kResourceExhausted);
+      EXPECT_EQ(status.code(),
+                is_table ? absl::StatusCode::kInternal : absl::StatusCode::kResourceExhausted);
       EXPECT_EQ(world.sequence.page_total(), pages) << "failure " << nth;
       EXPECT_EQ(Take(world), before);
       CheckPagesAreWhatRowsNeed(world);
@@ -188,8 +190,8 @@ TEST(KvSequence, RandomTrafficWithFailuresEqualsTheModel) {
       uint32_t missing = 0;
       for (uint32_t count : counts) missing += PagesOf(count + rows) - PagesOf(count);
       ASSERT_EQ(world.sequence.PagesMissing(rows), missing);
-      const bool fits = *std::max_element(counts.begin(), counts.end()) + rows <=
-                        kPagesPerHead * kPageRows;
+      const bool fits =
+          *std::max_element(counts.begin(), counts.end()) + rows <= kPagesPerHead * kPageRows;
       if (random() % 2 == 0 && fits && missing <= world.pool.free_pages()) {
         world.host.fail_in = random() % 4 == 0 ? 1 + random() % 3 : 0;
         world.tables.fail_in = random() % 4 == 0 ? 1 + random() % 3 : 0;

@@ -217,8 +217,8 @@ TEST(Tape, EveryOpHasAnotherNameAndPrintsItsTensors) {
   EXPECT_EQ(ToString(ops[9]), "kv_compact");
   Tape tape;
   tape.ops = {ops[0], ops[9]};
-  EXPECT_EQ(ToString(tape), "tape rows=1 out_rows=1 arena=0 out=0\n0 " + ToString(ops[0]) +
-                                "\n1 kv_compact\n");
+  EXPECT_EQ(ToString(tape),
+            "tape rows=1 out_rows=1 arena=0 out=0\n0 " + ToString(ops[0]) + "\n1 kv_compact\n");
 }
 
 }  // namespace

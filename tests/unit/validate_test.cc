@@ -22,8 +22,22 @@ constexpr uint32_t kHeads = 4, kKvHeads = 2, kHeadDim = 32, kLayers = 3;
 // Weights of the table, in order.
 enum : uint64_t { kTable, kNorm, kQ, kKv, kWide, kBack, kFactors, kOutput, kWeightCount };
 // Ops of the tape, in order.
-enum : size_t { kEmbed, kRms, kMatMul, kMatMulK, kRope, kWrite, kAttend, kAdd, kAct, kGather,
-                kLogits, kAges, kCompact, kRebase };
+enum : size_t {
+  kEmbed,
+  kRms,
+  kMatMul,
+  kMatMulK,
+  kRope,
+  kWrite,
+  kAttend,
+  kAdd,
+  kAct,
+  kGather,
+  kLogits,
+  kAges,
+  kCompact,
+  kRebase
+};
 
 struct Subject {
   Tape tape;
@@ -130,8 +144,7 @@ TEST(Validate, ATapeWithEveryOpPasses) {
 
 TEST(Validate, TheAliasesOfTheDocstringsPass) {
   for (const auto& make : std::vector<std::function<void(Subject&)>>{
-           [](Subject& s) { s.rms().y = s.rms().x; },
-           [](Subject& s) { s.act().y = s.act().up; },
+           [](Subject& s) { s.rms().y = s.rms().x; }, [](Subject& s) { s.act().y = s.act().up; },
            [](Subject& s) { s.rope().rope.factors = Tensor{}; },
            [](Subject& s) { s.rope().rope.dims = 0, s.rope().rope.factors = Tensor{}; },
            [](Subject& s) { s.rms().eps = 1e-8f; }, [](Subject& s) { s.rms().eps = 1e-3f; },
@@ -167,19 +180,23 @@ TEST(Validate, PlacesOfActivations) {
        },
        where, "y is empty"},
       {"aligned", [](Subject& s) { s.act().up.offset += 32; }, where, "up starts at byte"},
-      {"arena end", [](Subject& s) { s.act().up.offset = s.tape.arena_bytes - 64; }, where, "arena"},
+      {"arena end", [](Subject& s) { s.act().up.offset = s.tape.arena_bytes - 64; }, where,
+       "arena"},
       {"arena past", [](Subject& s) { s.act().up.offset = s.tape.arena_bytes + 64; }, where, "up"},
       {"far", [](Subject& s) { s.act().up.offset = ~uint64_t{63}; }, where, "does not fit"},
-      {"out end", [](Subject& s) { s.act().up.region = Region::kOut, s.act().up.offset = 1u << 20; },
-       where, "bytes of out"},
+      {"out end",
+       [](Subject& s) { s.act().up.region = Region::kOut, s.act().up.offset = 1u << 20; }, where,
+       "bytes of out"},
       {"huge",  // 4 * 2^32-1 * 4 bytes: larger than any arena, must not wrap.
        [](Subject& s) {
          for (Tensor* t : {&s.act().y, &s.act().gate, &s.act().up}) t->shape[1] = 0xffffffffu;
        },
        where, "y, f32 [4,4294967295,1] at byte"},
       {"wraps",  // 4 * 2^31 * 2^31 elements are 2^64 of them: 0 when it wraps.
-       [](Subject& s) { s.rope().x.shape = {4, 1u << 31, 1u << 31}; }, "op 4 (rope)",
-       "does not fit"},
+       [](Subject& s) {
+         s.rope().x.shape = {4, 1u << 31, 1u << 31};
+       },
+       "op 4 (rope)", "does not fit"},
       {"logits", [](Subject& s) { s.tape.out_bytes = 64; }, "op 10 (matmul)", "y, f32 [2,96,1]"},
   });
 }
@@ -195,9 +212,8 @@ TEST(Validate, Weights) {
        "w is f32 [128,64,1], but weight 2 is f16"},
       {"shape", [](Subject& s) { s.limits.weights[kQ].shape[0] = 64; }, where,
        "w is f16 [128,64,1], but weight 2 is f16 [64,64,1]"},
-      {"u32",
-       [](Subject& s) { s.matmul().w.dtype = s.limits.weights[kQ].dtype = DType::kU32; }, where,
-       "w is u32, expected a weight type"},
+      {"u32", [](Subject& s) { s.matmul().w.dtype = s.limits.weights[kQ].dtype = DType::kU32; },
+       where, "w is u32, expected a weight type"},
       {"f32 alone",
        [](Subject& s) { s.rms().w.dtype = s.limits.weights[kNorm].dtype = DType::kF16; },
        "op 1 (rms_norm)", "w is f16, expected f32"},
@@ -210,7 +226,8 @@ TEST(Validate, Weights) {
       {"block",
        [](Subject& s) { s.embed().table.shape[1] = s.limits.weights[kTable].shape[1] = 48; },
        "op 0 (embed)", "table has rows of 48 q8_0 elements, expected a multiple of 32"},
-      {"table", [](Subject& s) { s.embed().table.shape[2] = s.limits.weights[kTable].shape[2] = 2; },
+      {"table",
+       [](Subject& s) { s.embed().table.shape[2] = s.limits.weights[kTable].shape[2] = 2; },
        "op 0 (embed)", "table is q8_0 [96,64,2]"},
   });
 }
@@ -228,10 +245,8 @@ TEST(Validate, RowOps) {
       {"matmul x", [](Subject& s) { s.matmul().x.shape[1] = 32; }, "op 2 (matmul)", "x is f32"},
       {"matmul y", [](Subject& s) { s.matmul().y.shape[1] = 32; }, "op 2 (matmul)", "y is f32"},
       {"matmul in place",
-       [](Subject& s) {
-         s.op<MatMulOp>(kMatMulK).y = s.op<MatMulOp>(kMatMulK).x;
-       },
-       "op 3 (matmul)", "y and x overlap"},
+       [](Subject& s) { s.op<MatMulOp>(kMatMulK).y = s.op<MatMulOp>(kMatMulK).x; }, "op 3 (matmul)",
+       "y and x overlap"},
       {"act gate overlap", [](Subject& s) { s.act().y.offset += 64; }, "op 8 (act)",
        "y and gate overlap"},
       {"act up overlap", [](Subject& s) { s.act().up.offset = s.act().y.offset - 64; },
@@ -278,9 +293,8 @@ TEST(Validate, CacheOps) {
       {"attend o", [](Subject& s) { s.attend().o.shape[1] = 2; }, "op 6 (attend)", "o is f32"},
       {"attend no heads", [](Subject& s) { s.attend().q.shape[1] = 0; }, "op 6 (attend)",
        "q is empty"},
-      {"attend groups",
-       [](Subject& s) { s.attend().q.shape[1] = s.attend().o.shape[1] = 3; }, "op 6 (attend)",
-       "3 query heads cannot share 2 KV heads"},
+      {"attend groups", [](Subject& s) { s.attend().q.shape[1] = s.attend().o.shape[1] = 3; },
+       "op 6 (attend)", "3 query heads cannot share 2 KV heads"},
       {"scale 0", [](Subject& s) { s.attend().scale = 0.0f; }, "op 6 (attend)", "scale is 0"},
       {"scale inf", [](Subject& s) { s.attend().scale = INFINITY; }, "op 6 (attend)", "scale is"},
       {"scale nan", [](Subject& s) { s.attend().scale = NAN; }, "op 6 (attend)", "scale is nan"},
