@@ -184,7 +184,7 @@ void RunLong(const TinyModel& model, const EngineOptions& options, const Session
 }
 
 TEST_P(SessionLimits, ConversationsGoOnFarPastTheContext) {
-  const size_t tokens = std::string(GetParam()) == "cpu" ? 4000 : 800;
+  const size_t tokens = std::string(GetParam()) == "cpu" ? 4000 : 500;
   for (const char* policy : {"corm", "window"}) {
     for (const uint32_t pages : {0u, 6u, 12u}) {  // 0: no cap.
       for (const char* kv_type : {"f16", "q8_0"}) {

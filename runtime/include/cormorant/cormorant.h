@@ -65,8 +65,7 @@ typedef void (*corm_log_fn)(void* user, int level, const char* message);
  * called at any time; `fn` must be thread-safe and may not call the library. */
 CORM_API void corm_set_log(corm_log_fn fn, void* user, int level);
 
-/* ---- Engine: one model on one device under one cap ---------------------------------------------
- */
+/* ---- Engine: one model on one device under one cap ------------------------------------------- */
 
 typedef struct corm_engine corm_engine;
 typedef struct corm_session corm_session;
@@ -137,8 +136,7 @@ typedef struct corm_memory_stats {
 CORM_API void corm_memory_stats_init(corm_memory_stats* stats);
 CORM_API corm_status corm_engine_get_memory(const corm_engine* engine, corm_memory_stats* stats);
 
-/* ---- Tokenizer ---------------------------------------------------------------------------------
- */
+/* ---- Tokenizer ------------------------------------------------------------------------------- */
 
 /* Reads the vocabulary of a GGUF file; weights are not touched and may be absent. */
 CORM_API corm_status corm_tokenizer_open(const char* model_path, corm_tokenizer** tokenizer);
@@ -181,8 +179,7 @@ CORM_API void corm_template_options_init(corm_template_options* options);
 /* Renders a chat template as Python's jinja2 with transformers' settings does. */
 CORM_API corm_status corm_template_render(const corm_template_options* options, char** text);
 
-/* ---- Sessions ----------------------------------------------------------------------------------
- */
+/* ---- Sessions -------------------------------------------------------------------------------- */
 
 enum { CORM_BASIS_STEP = 0, CORM_BASIS_RESIDENT = 1 };
 
@@ -302,8 +299,7 @@ CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv
 CORM_API corm_status corm_session_get_layer_rows(const corm_session* session, double* rows,
                                                  size_t capacity);
 
-/* ---- Descriptions, as JSON --------------------------------------------------------------------
- */
+/* ---- Descriptions, as JSON ------------------------------------------------------------------- */
 
 /* What a GGUF file is, what will run on this machine under `options`, and what is wrong with it.
  * Weights are not loaded. Fails only where the file cannot be read at all. */
