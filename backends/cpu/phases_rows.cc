@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "backends/cpu/phases.h"
-#include "runtime/format/dequantize.h"
 
 namespace cormorant::cpu {
 namespace {
@@ -14,11 +13,10 @@ class Embed final : public RowStep {
  public:
   explicit Embed(const EmbedOp& op) : op_(op) {}
   void Run(const Replay& replay, uint32_t first, uint32_t last) const override {
-    const HostTensor& table = replay.weights->tensor(op_.table.offset);
     const uint32_t width = op_.table.shape[1];
     for (uint32_t r = first; r < last; ++r) {
-      Dequantize(table.dtype, table.data + replay.step.ids()[r] * RowBytes(table.dtype, width),
-                 width, replay.At(op_.y) + uint64_t{r} * width);
+      replay.weights->ReadRow(op_.table.offset, replay.step.ids()[r],
+                              replay.At(op_.y) + uint64_t{r} * width);
     }
   }
 

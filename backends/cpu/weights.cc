@@ -7,6 +7,7 @@
 #include "runtime/base/status.h"
 #include "runtime/base/units.h"
 #include "runtime/format/blocks.h"
+#include "runtime/format/dequantize.h"
 
 namespace cormorant::cpu {
 namespace {
@@ -50,6 +51,21 @@ void PackBlock(DType dtype, const std::byte* block, uint32_t row, uint8_t* quant
   }
 }
 
+/// The block that PackBlock took.
+void UnpackBlock(DType dtype, const uint8_t* quants, uint32_t row, std::byte* block) {
+  uint8_t* to = reinterpret_cast<uint8_t*>(block);
+  const uint8_t* scales = quants + QuantBytes(dtype);
+  std::memcpy(to, scales + row * 2, 2);
+  to += 2;
+  if (dtype == DType::kQ4_1) {
+    std::memcpy(to, scales + kPanelRows * 2 + row * 2, 2);
+    to += 2;
+  }
+  for (uint32_t group = 0; group < QuantBytes(dtype) / (kPanelRows * 4); ++group) {
+    std::memcpy(to + group * 4, quants + (group * kPanelRows + row) * 4, 4);
+  }
+}
+
 /// Rows past the last of the tensor stay as they are: zero.
 void PackPanel(const HostTensor& tensor, uint32_t panel, uint8_t* to) {
   const uint32_t blocks = tensor.shape[1] / kBlock;
@@ -79,6 +95,22 @@ PanelType PanelTypeOf(DType dtype) {
 
 uint64_t PanelBytes(DType dtype, uint32_t columns) {
   return uint64_t{columns} / kBlock * (QuantBytes(dtype) + ScaleBytes(dtype));
+}
+
+void CpuWeights::ReadRow(uint64_t index, uint32_t row, float* to) const {
+  const HostTensor& tensor = tensors_[index];
+  const uint32_t columns = tensor.shape[1];
+  if (panels_[index] == nullptr) {
+    Dequantize(tensor.dtype, tensor.data + row * RowBytes(tensor.dtype, columns), columns, to);
+    return;
+  }
+  const uint8_t* panel = panels_[index] + row / kPanelRows * PanelBytes(tensor.dtype, columns);
+  std::byte block[sizeof(BlockQ8_0)];  // The largest of the packed types.
+  for (uint32_t b = 0; b < columns / kBlock; ++b) {
+    UnpackBlock(tensor.dtype, panel + b * PanelBytes(tensor.dtype, kBlock), row % kPanelRows,
+                block);
+    Dequantize(tensor.dtype, block, kBlock, to + b * kBlock);
+  }
 }
 
 uint64_t CpuWeights::Bytes(std::span<const HostTensor> tensors, const Tape& tape) {

@@ -34,6 +34,9 @@ class CpuWeights final : public Weights {
   const HostTensor& tensor(uint64_t index) const { return tensors_[index]; }
   /// The panels of a weight that a matmul of the tape uses; null for others.
   const uint8_t* panels(uint64_t index) const { return panels_[index]; }
+  /// Row `row` of a weight, dequantized: of its panels where it is packed, so that the file's copy
+  /// is not needed. `to` holds a row of floats.
+  void ReadRow(uint64_t index, uint32_t row, float* to) const;
 
  private:
   std::vector<HostTensor> tensors_;

@@ -64,6 +64,12 @@ Session::~Session() {
 }
 
 absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
+  constexpr size_t kIdsMax = 1u << 30;  // Steps and positions are counted in 32 bits.
+  if (ids.size() > kIdsMax || tokens_.size() > kIdsMax - ids.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(ids.size(), " more tokens after ",
+                                                   tokens_.size(), "; a session reads ", kIdsMax,
+                                                   " at most: reset it"));
+  }
   const uint32_t vocab = engine_->model().config().vocab;
   const auto bad = std::find_if(ids.begin(), ids.end(), [&](uint32_t id) { return id >= vocab; });
   if (bad == ids.end()) return absl::OkStatus();
@@ -177,33 +183,27 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
   const Tokenizer& tokenizer = *engine_->tokenizer();
   Detokenizer detokenizer(tokenizer);
   std::string text;
-  for (;;) {
-    if (options.max_tokens != 0 && result->generated_tokens == options.max_tokens) {
-      text.clear();
-      detokenizer.Flush(&text);
-      if (!text.empty()) on_token(tokens_.back(), text);
-      return stop(StopReason::kLength, absl::OkStatus());
-    }
+  for (bool is_last = false; !is_last;) {
+    if (absl::Status status = ReadPending(WantLogits::kLast); !status.ok()) return failed(status);
     const uint32_t id = sampler.Sample(logits_, tokens_);
     logits_.clear();
     pending_.push_back(id);
     tokens_.push_back(id);
+    text.clear();
     if (!options.ignore_end && tokenizer.is_end_of_generation(id)) {
-      text.clear();
       detokenizer.Flush(&text);
       if (!text.empty()) on_token(id, text);
       return stop(StopReason::kEnd, absl::OkStatus());
     }
     ++result->generated_tokens;
-    text.clear();
+    is_last = result->generated_tokens == options.max_tokens;
     detokenizer.Push(id, &text);
+    if (is_last) detokenizer.Flush(&text);
     if (!on_token(id, text) || cancelled_.load()) {
       return stop(StopReason::kCancelled, absl::CancelledError("generation was cancelled"));
     }
-    const bool is_last = options.max_tokens != 0 && result->generated_tokens == options.max_tokens;
-    if (is_last) continue;
-    if (absl::Status status = ReadPending(WantLogits::kLast); !status.ok()) return failed(status);
   }
+  return stop(StopReason::kLength, absl::OkStatus());
 }
 
 void Session::Reset() {

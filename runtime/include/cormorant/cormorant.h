@@ -240,8 +240,9 @@ typedef struct corm_token_event {
   const char* text; /* Complete UTF-8 characters that this token finished; may be empty. */
   size_t text_bytes;
 } corm_token_event;
-/* Called for every generated token but the one that ends the turn. Non-zero ends generation; what
- * was generated stays in the session. */
+/* Called for every generated token; for the one that ends the turn only where half a character is
+ * left before it, which then comes as U+FFFD. Non-zero ends generation; what was generated stays in
+ * the session. */
 typedef int (*corm_token_fn)(void* user, const corm_token_event* event);
 
 enum {
