@@ -17,6 +17,7 @@
 #include <limits>
 
 #include "backends/cpu/phases.h"
+#include "platform/threads.h"
 #include "runtime/base/units.h"
 
 namespace cormorant::cpu {
@@ -190,8 +191,8 @@ class Attention {
       uint8_t* pages[kRunPages];
       const RunTask task = TaskOf(replay, tile, run, pages);
       std::atomic<bool>& lock = locks_[uint64_t{tile.kv_head} * layout_.runs + run];
-      while (lock.exchange(true, std::memory_order_acquire)) {
-      }
+      SpinWait wait;
+      while (lock.exchange(true, std::memory_order_acquire)) wait.Once();
       kernels_.stamp(task, work + layout_.weights(run), least, steps);
       lock.store(false, std::memory_order_release);
     }
