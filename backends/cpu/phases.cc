@@ -2,6 +2,7 @@
 #include "backends/cpu/phases.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "runtime/base/units.h"
@@ -37,22 +38,47 @@ class Compiler {
   void SizeScratch();
   const AngleTable& AnglesOf(const RopeSpec& rope);
   void AddStep(std::unique_ptr<RowStep> step) { steps_.push_back(std::move(step)); }
+  /// Adds the step of a row-wise op to the phase of those before it, or to a new phase where one
+  /// would write over rows that others of the phase still have to read.
+  template <class OpType>
+  void AddStep(const OpType& op, std::unique_ptr<RowStep> step) {
+    bool collides = false;
+    ForEachTensor(op, [&](const Tensor& tensor, Access access) {
+      collides |= access != Access::kRead && Collides(tensor);
+    });
+    if (collides) EndRows();
+    ForEachTensor(op, [&](const Tensor& tensor, Access access) {
+      const bool is_scattered = std::is_same_v<OpType, GatherRowsOp> && access == Access::kRead;
+      touched_.push_back({tensor, !is_scattered});
+    });
+    AddStep(std::move(step));
+  }
+  /// Whether writing rows of `tensor` touches other rows of what the phase has touched.
+  bool Collides(const Tensor& tensor) const {
+    return std::any_of(touched_.begin(), touched_.end(), [&](const Touched& touched) {
+      const Tensor& other = touched.tensor;
+      const bool is_row_by_row = touched.is_row_wise && tensor.offset == other.offset &&
+                                 tensor.bytes() / tensor.shape[0] == other.bytes() / other.shape[0];
+      return Overlap(tensor, other) && !is_row_by_row;
+    });
+  }
   /// Ends the phase of row-wise steps: what follows needs all rows of what they wrote.
   void EndRows() {
+    touched_.clear();
     if (steps_.empty()) return;
     builder_.phases.push_back(
         MakeRowsPhase(std::exchange(steps_, {}), is_out_, builder_.kernels->tile_rows));
   }
 
-  void Add(const EmbedOp& op) { AddStep(MakeEmbed(op)); }
-  void Add(const RmsNormOp& op) { AddStep(MakeRmsNorm(op, *builder_.kernels)); }
-  void Add(const ActOp& op) { AddStep(MakeAct(op, *builder_.kernels)); }
-  void Add(const RopeOp& op) { AddStep(MakeRope(op, AnglesOf(op.rope), *builder_.kernels)); }
-  void Add(const KvWriteOp& op) { AddStep(MakeKvWrite(op, *builder_.kernels)); }
+  void Add(const EmbedOp& op) { AddStep(op, MakeEmbed(op)); }
+  void Add(const RmsNormOp& op) { AddStep(op, MakeRmsNorm(op, *builder_.kernels)); }
+  void Add(const ActOp& op) { AddStep(op, MakeAct(op, *builder_.kernels)); }
+  void Add(const RopeOp& op) { AddStep(op, MakeRope(op, AnglesOf(op.rope), *builder_.kernels)); }
+  void Add(const KvWriteOp& op) { AddStep(op, MakeKvWrite(op, *builder_.kernels)); }
   void Add(const GatherRowsOp& op) {
     EndRows();
     is_out_ = true;
-    AddStep(MakeGather(op));
+    AddStep(op, MakeGather(op));
   }
   void Add(const MatMulOp& op);
   void Add(const AttendOp& op) {
@@ -76,7 +102,12 @@ class Compiler {
   PhaseBuilder& builder_;
   size_t at_ = 0;
   bool is_out_ = false;  // Past the tape's gather.
+  struct Touched {
+    Tensor tensor;
+    bool is_row_wise;
+  };
   std::vector<std::unique_ptr<RowStep>> steps_;
+  std::vector<Touched> touched_;  // By the steps of the phase.
   std::vector<AngleTable> angles_;
   // Scratch that all ops of a kind share, one after the other:
   uint64_t tiles_ = 0, attend_ = 0, heads_ = 0;
@@ -115,8 +146,10 @@ void Compiler::Add(const MatMulOp& first) {
   bool any_packed = IsPacked(first.w.dtype);
   while (at_ + 1 < tape_.ops.size()) {
     const auto* next = std::get_if<MatMulOp>(&tape_.ops[at_ + 1]);
-    // A matmul that writes what another of the group reads or writes must wait for it.
-    if (next == nullptr || !IsSame(next->x, first.x) || next->accumulate || first.accumulate) break;
+    if (next == nullptr || !IsSame(next->x, first.x)) break;
+    // One that writes what another of the group writes must wait for it.
+    const auto shares = [&](const MatMulOp& op) { return Overlap(op.y, next->y); };
+    if (std::any_of(ops.begin(), ops.end(), shares)) break;
     any_packed |= IsPacked(next->w.dtype);
     ops.push_back(*next);
     ++at_;

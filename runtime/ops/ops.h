@@ -39,6 +39,13 @@ struct Tensor {
   constexpr bool present() const { return region != Region::kNone; }
 };
 
+/// Whether two tensors share bytes. A tape re-uses the bytes of a tensor after its last use, so a
+/// backend that runs ops together or out of order must ask.
+constexpr bool Overlap(const Tensor& a, const Tensor& b) {
+  return a.region == b.region && a.region != Region::kNone && a.region != Region::kWeights &&
+         a.offset < b.offset + b.bytes() && b.offset < a.offset + a.bytes();
+}
+
 /// How RoPE turns pairs (2i, 2i+1) of a head: by position * inverse_frequency(i),
 /// inverse_frequency(i) = base^(-2i/dims) * frequency_scale / factors[i].
 /// Dimensions at or past `dims` are left alone.
@@ -75,7 +82,8 @@ struct RmsNormOp {
 ///   x  [R,K] f32      w  [N,K] any weight type, taken as its scalar dequantization
 ///   y  [R,N] f32, not x
 ///
-/// Consecutive MatMul ops that read the same x may be run as one by a backend.
+/// Consecutive MatMul ops that read the same x may be run as one by a backend, if their outputs do
+/// not overlap.
 /// A backend may quantize x to 8 bits in blocks of 32 when w is a block type. Error against the
 /// reference: |dy| <= 1e-5 * sum_k |x_k w_k| + 2^-23 |y| + 1e-30, and when w is a block type also
 /// 1.01 * sum over blocks b of (max_b|x| / 254 * sum_b|w|): half a step of x and a little rounding.
