@@ -119,5 +119,7 @@ uint8_t* PageAt(const KvBinding& kv, uint32_t page);
 const uint32_t* PageTable(const KvBinding& kv, uint32_t table, uint32_t head);
 /// Radians a position, for each pair of a RopeSpec.
 double Frequency(const RopeSpec& rope, const Replay& replay, uint32_t pair);
+/// The entries of one pair for the kernel `rotate`.
+void SetAngle(double angle, uint32_t pair, float* cosines, float* sines);
 
 }  // namespace cormorant::cpu

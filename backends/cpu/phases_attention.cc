@@ -232,7 +232,10 @@ class Attention {
 /// What the phases of one AttendOp share.
 struct Shared {
   Shared(const AttendOp& op, uint64_t at, const PhaseBuilder& builder)
-      : attention(op, builder), scratch(at), packed_bytes(PackedBytes(op, builder)) {}
+      : attention(op, builder),
+        scratch(at),
+        packed_bytes(PackedBytes(op, builder)),
+        threads(builder.threads) {}
 
   static uint64_t PackedBytes(const AttendOp& op, const PhaseBuilder& builder) {
     return RoundUp(builder.kernels->query_bytes(op.q.shape[2]), 64);
@@ -241,20 +244,20 @@ struct Shared {
   uint8_t* Packed(const Replay& replay, uint32_t thread) const {
     return replay.Scratch<uint8_t>(scratch) + thread * packed_bytes;
   }
-  float* Work(const Replay& replay, uint32_t threads, uint32_t index) const {
+  float* Work(const Replay& replay, uint32_t index) const {
     return replay.Scratch(scratch + threads * packed_bytes) + index * attention.layout().floats();
   }
 
   const Attention attention;
   const uint64_t scratch;
   const uint64_t packed_bytes;
+  const uint32_t threads;
 };
 
 /// First phase of few rows: items are (tile, run). Heads are ragged, so some have nothing to do.
 class AttendRuns final : public Phase {
  public:
-  AttendRuns(std::shared_ptr<const Shared> shared, uint32_t threads)
-      : shared_(std::move(shared)), threads_(threads) {}
+  explicit AttendRuns(std::shared_ptr<const Shared> shared) : shared_(std::move(shared)) {}
   uint32_t Items(const Replay& replay) const override {
     return shared_->attention.Tiles(replay) * shared_->attention.RunsMax(replay);
   }
@@ -266,19 +269,17 @@ class AttendRuns final : public Phase {
     // Packed anew for each run: that costs less than a barrier.
     uint8_t* packed = shared_->Packed(replay, thread);
     attention.Pack(replay, tile, packed);
-    attention.RunPart(replay, tile, run, packed, shared_->Work(replay, threads_, index));
+    attention.RunPart(replay, tile, run, packed, shared_->Work(replay, index));
   }
 
  private:
   const std::shared_ptr<const Shared> shared_;
-  const uint32_t threads_;
 };
 
 /// Second phase of few rows: items are (tile, some runs to stamp); the first of a tile merges.
 class AttendMerge final : public Phase {
  public:
-  AttendMerge(std::shared_ptr<const Shared> shared, uint32_t threads)
-      : shared_(std::move(shared)), threads_(threads) {}
+  explicit AttendMerge(std::shared_ptr<const Shared> shared) : shared_(std::move(shared)) {}
   uint32_t Items(const Replay& replay) const override {
     const uint64_t pieces = CeilDiv(shared_->attention.RunsMax(replay), kStampRuns);
     return shared_->attention.Tiles(replay) * static_cast<uint32_t>(pieces);
@@ -288,27 +289,25 @@ class AttendMerge final : public Phase {
     const uint32_t tiles = attention.Tiles(replay), index = item % tiles;
     const uint32_t first = item / tiles * kStampRuns;
     const Tile tile = attention.TileAt(replay, index);
-    float* work = shared_->Work(replay, threads_, index);
+    float* work = shared_->Work(replay, index);
     if (first == 0) attention.Merge(replay, tile, work);
     attention.Stamp(replay, tile, first, first + kStampRuns, work);
   }
 
  private:
   const std::shared_ptr<const Shared> shared_;
-  const uint32_t threads_;
 };
 
 /// The one phase of many rows: items are tiles.
 class AttendTiles final : public Phase {
  public:
-  AttendTiles(std::shared_ptr<const Shared> shared, uint32_t threads)
-      : shared_(std::move(shared)), threads_(threads) {}
+  explicit AttendTiles(std::shared_ptr<const Shared> shared) : shared_(std::move(shared)) {}
   uint32_t Items(const Replay& replay) const override { return shared_->attention.Tiles(replay); }
   void Run(const Replay& replay, uint32_t item, uint32_t thread) const override {
     const Attention& attention = shared_->attention;
     const Tile tile = attention.TileAt(replay, item);
     uint8_t* packed = shared_->Packed(replay, thread);
-    float* work = shared_->Work(replay, threads_, thread);
+    float* work = shared_->Work(replay, thread);
     attention.Pack(replay, tile, packed);
     const uint32_t runs = attention.Runs(replay, tile);
     for (uint32_t run = 0; run < runs; ++run) attention.RunPart(replay, tile, run, packed, work);
@@ -318,7 +317,6 @@ class AttendTiles final : public Phase {
 
  private:
   const std::shared_ptr<const Shared> shared_;
-  const uint32_t threads_;
 };
 
 bool IsSplit(const PhaseBuilder& builder) {
@@ -340,10 +338,10 @@ uint64_t AttendScratchBytes(const AttendOp& op, const PhaseBuilder& builder) {
 void AddAttend(const AttendOp& op, uint64_t scratch, PhaseBuilder& builder) {
   const auto shared = std::make_shared<const Shared>(op, scratch, builder);
   if (IsSplit(builder)) {
-    builder.phases.push_back(std::make_unique<AttendRuns>(shared, builder.threads));
-    builder.phases.push_back(std::make_unique<AttendMerge>(shared, builder.threads));
+    builder.phases.push_back(std::make_unique<AttendRuns>(shared));
+    builder.phases.push_back(std::make_unique<AttendMerge>(shared));
   } else {
-    builder.phases.push_back(std::make_unique<AttendTiles>(shared, builder.threads));
+    builder.phases.push_back(std::make_unique<AttendTiles>(shared));
   }
 }
 

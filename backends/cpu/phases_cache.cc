@@ -1,7 +1,6 @@
 // Upkeep of the cache, head by head: ages, compaction, re-basing. Rare next to decode steps, so
 // plain loops over slots; bytes of rows move as they are.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -203,11 +202,7 @@ class KvRebase final : public HeadPhase {
  private:
   void SetTurn(double positions, const HeadScratch& scratch) const {
     for (uint32_t pair = 0; pair < op_.rope.dims / 2; ++pair) {
-      const double angle = positions * scratch.frequencies[pair];
-      scratch.cosines[2 * pair] = scratch.cosines[2 * pair + 1] =
-          static_cast<float>(std::cos(angle));
-      scratch.sines[2 * pair + 1] = static_cast<float>(std::sin(angle));
-      scratch.sines[2 * pair] = -scratch.sines[2 * pair + 1];
+      SetAngle(positions * scratch.frequencies[pair], pair, scratch.cosines, scratch.sines);
     }
   }
 

@@ -66,10 +66,7 @@ class Angles final : public RowStep {
       const double frequency = Frequency(table_.rope, replay, pair);
       for (uint32_t r = first; r < last; ++r) {
         const double angle = replay.step.positions()[r] * frequency;
-        const uint64_t at = uint64_t{r} * dims + 2 * pair;
-        cosines[at] = cosines[at + 1] = static_cast<float>(std::cos(angle));
-        sines[at + 1] = static_cast<float>(std::sin(angle));
-        sines[at] = -sines[at + 1];
+        SetAngle(angle, pair, cosines + uint64_t{r} * dims, sines + uint64_t{r} * dims);
       }
     }
   }
@@ -197,6 +194,12 @@ double Frequency(const RopeSpec& rope, const Replay& replay, uint32_t pair) {
   const double frequency =
       std::pow(double{rope.base}, -2.0 * pair / rope.dims) * double{rope.frequency_scale};
   return rope.factors.present() ? frequency / double{replay.Floats(rope.factors)[pair]} : frequency;
+}
+
+void SetAngle(double angle, uint32_t pair, float* cosines, float* sines) {
+  cosines[2 * pair] = cosines[2 * pair + 1] = static_cast<float>(std::cos(angle));
+  sines[2 * pair + 1] = static_cast<float>(std::sin(angle));
+  sines[2 * pair] = -sines[2 * pair + 1];
 }
 
 std::unique_ptr<RowStep> MakeAngles(const AngleTable& table) {
