@@ -30,6 +30,7 @@ struct DeviceInfo {
   std::string name;
   bool usable = false;
   std::string reason;  // Why not usable; empty when usable.
+  bool by_name_only = false;  // A software driver: `auto` never takes it.
   uint64_t memory_total = 0;
   uint64_t memory_free = 0;
   std::string details;  // What kernels will be chosen by: "avx512-vnni, 2 threads".
@@ -99,6 +100,7 @@ struct Bindings {
   Buffer* arena = nullptr;
   Buffer* out = nullptr;
   const KvBinding* kv = nullptr;
+  uint64_t step_bytes = 0;  // Bound of the step buffers that Submit will get.
 };
 
 /// A compiled tape. Freed on destruction; none may be running then.
@@ -135,8 +137,10 @@ class Backend {
                                                                const Tape& tape,
                                                                LoadObserver* observer) = 0;
 
-  /// Device bytes a plan of this tape takes beside its regions (scratch of its kernels). Pure.
-  virtual uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry) const = 0;
+  /// Device bytes a plan of this tape takes beside its regions: scratch of its kernels, and its copy
+  /// of the step buffer where the device needs one. Pure.
+  virtual uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry,
+                             uint64_t step_bytes) const = 0;
   /// Picks kernels and records. Slow (milliseconds), off the decode path.
   virtual absl::StatusOr<std::unique_ptr<Plan>> Compile(const Tape& tape,
                                                         const Bindings& bindings) = 0;
@@ -154,7 +158,7 @@ struct BackendDef {
   absl::StatusOr<std::unique_ptr<Backend>> (*open)(const DeviceOptions& options);
 };
 
-/// Every backend compiled in; generated from folder names.
+/// Every backend: those linked in, and the modules found beside the library (modules.cc).
 std::span<const BackendDef* const> AllBackendDefs();
 
 }  // namespace cormorant

@@ -1,10 +1,10 @@
 # Registries from file names.
 #
-# corm_registry(OUT DIR PREFIX TYPE HEADER) writes a .cc file that lists every DIR/<name>.cc as
-# `extern const TYPE PREFIX_<name>` and defines `std::span<const TYPE* const> All<TYPE>s()`. So a
+# corm_registry(OUT FUNCTION PREFIX TYPE HEADER NAMES...) writes a .cc file that lists every name as
+# `extern const TYPE PREFIX_<name>` and defines `std::span<const TYPE* const> FUNCTION()`. So a
 # new architecture, policy or backend is a new file, and no list is edited by hand. NAMES are given
 # by the caller: file names without extension.
-function(corm_registry out prefix type header)
+function(corm_registry out function prefix type header)
   set(externs "")
   set(entries "")
   foreach(name IN LISTS ARGN)
@@ -18,7 +18,7 @@ function(corm_registry out prefix type header)
 
 namespace cormorant {
 ${externs}
-std::span<const ${type}* const> All${type}s() {
+std::span<const ${type}* const> ${function}() {
   static const ${type}* const kAll[] = {
 ${entries}  };
   return kAll;

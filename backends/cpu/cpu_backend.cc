@@ -92,7 +92,7 @@ class CpuBackend final : public Backend {
     return CpuWeights::Load(tensors, tape, observer);
   }
 
-  uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry) const override {
+  uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry, uint64_t) const override {
     PhaseBuilder builder(&kernels_, pool_->threads(), geometry);
     BuildPhases(tape, builder);
     return builder.scratch_bytes;

@@ -123,7 +123,7 @@ class ReferenceBackend final : public Backend {
     return weights;
   }
 
-  uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry) const override {
+  uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry, uint64_t) const override {
     return SizeScratch(tape, geometry).bytes();
   }
   absl::StatusOr<std::unique_ptr<Plan>> Compile(const Tape& tape,

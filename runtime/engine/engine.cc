@@ -24,7 +24,9 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& option
     }
     if (def->priority < 0 || (best != nullptr && def->priority <= best->priority)) continue;
     const std::vector<DeviceInfo> devices = def->devices();
-    if (std::any_of(devices.begin(), devices.end(), [](const auto& d) { return d.usable; })) {
+    if (std::any_of(devices.begin(), devices.end(), [](const auto& d) {
+          return d.usable && !d.by_name_only;
+        })) {
       best = def;
     }
   }
@@ -123,13 +125,14 @@ absl::Status Engine::CompilePlans() {
   }
   CORM_ASSIGN_OR_RETURN(arena_, backend_->Allocate(arena_bytes));
   CORM_ASSIGN_OR_RETURN(out_, backend_->Allocate(out_bytes));
-  const Bindings bindings{weights_.get(), arena_.get(), out_.get(), &store_->binding()};
+  step_ = std::make_unique<StepBuffer>(StepBuffer::Bounds{
+      tapes.back().rows, tapes.back().out_rows, options_.max_sessions, plan_.geometry.heads()});
+  const Bindings bindings{weights_.get(), arena_.get(), out_.get(), &store_->binding(),
+                          step_->bytes().size()};
   for (const Tape& tape : tapes) {
     CORM_ASSIGN_OR_RETURN(std::unique_ptr<Plan> plan, backend_->Compile(tape, bindings));
     plans_.push_back({tape.rows, std::move(plan)});
   }
-  step_ = std::make_unique<StepBuffer>(StepBuffer::Bounds{
-      tapes.back().rows, tapes.back().out_rows, options_.max_sessions, plan_.geometry.heads()});
   return absl::OkStatus();
 }
 

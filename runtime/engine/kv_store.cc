@@ -47,6 +47,7 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(const EnginePlan& plan,
   bindings.weights = weights;
   bindings.out = store->out_.get();
   bindings.kv = &store->binding_;
+  bindings.step_bytes = store->step_.bytes().size();
   CORM_ASSIGN_OR_RETURN(store->ages_plan_, backend->Compile(ages, bindings));
   CORM_ASSIGN_OR_RETURN(store->compact_plan_, backend->Compile(CompactTape(), bindings));
   CORM_ASSIGN_OR_RETURN(store->rebase_plan_, backend->Compile(RebaseTape(rope), bindings));

@@ -65,24 +65,28 @@ EnginePlan SizePlan(const EngineOptions& options, const ModelFile& model, const 
   for (uint32_t rows : {options.max_sessions, plan.prefill_chunk}) {
     if (rows > plan.row_buckets.back()) plan.row_buckets.push_back(rows);
   }
+  const uint32_t row_most = plan.row_buckets.back();
+  const uint64_t step_bytes =
+      StepBuffer({row_most, plan.out_rows(row_most, options.all_logits, options.max_sessions),
+                  options.max_sessions, heads})
+          .bytes()
+          .size();
   uint64_t arena = 0, out = 0;
   for (uint32_t rows : plan.row_buckets) {
     const Tape tape =
         model.WriteTape(rows, plan.out_rows(rows, options.all_logits, options.max_sessions));
     arena = std::max(arena, tape.arena_bytes);
     out = std::max(out, tape.out_bytes);
-    plan.activations += backend.PlanBytes(tape, plan.geometry);
+    plan.activations += backend.PlanBytes(tape, plan.geometry, step_bytes);
     plan.weights = backend.WeightBytes(model.HostTensors(), tape);
   }
+  const uint64_t kv_step_bytes = StepBuffer({1, 1, 1, heads}).bytes().size();
   for (const Tape& tape : {AgesTape(plan.geometry), CompactTape(), RebaseTape(model.rope())}) {
-    plan.activations += backend.PlanBytes(tape, plan.geometry);
+    plan.activations += backend.PlanBytes(tape, plan.geometry, kv_step_bytes);
     plan.staging += tape.out_bytes;
   }
   plan.activations += arena;
-  const uint32_t rows = plan.row_buckets.back();
-  const StepBuffer step({rows, plan.out_rows(rows, options.all_logits, options.max_sessions),
-                         options.max_sessions, heads});
-  plan.staging += out + step.bytes().size();
+  plan.staging += out + step_bytes;
   plan.kv_metadata = uint64_t{options.max_sessions} * heads * plan.geometry.pages_per_head * 4;
   return plan;
 }

@@ -281,7 +281,8 @@ absl::StatusOr<Outcome> RunScene(Backend& backend, const Scene& scene) {
   }
   Memory memory;
   CORM_RETURN_IF_ERROR(Allocate(backend, scene, &memory));
-  const Bindings bindings{memory.weights.get(), memory.arena.get(), memory.out.get(), &memory.kv};
+  const Bindings bindings{memory.weights.get(), memory.arena.get(), memory.out.get(), &memory.kv,
+                          scene.step->bytes().size()};
   CORM_ASSIGN_OR_RETURN(const std::unique_ptr<Plan> plan, backend.Compile(scene.tape, bindings));
   Outcome outcomes[2];
   for (Outcome& outcome : outcomes) {

@@ -135,8 +135,9 @@ class FaultyBackend final : public Backend {
   uint64_t WeightBytes(std::span<const HostTensor> tensors, const Tape& tape) const override {
     return inner_->WeightBytes(tensors, tape);
   }
-  uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry) const override {
-    return inner_->PlanBytes(tape, geometry);
+  uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry,
+                     uint64_t step_bytes) const override {
+    return inner_->PlanBytes(tape, geometry, step_bytes);
   }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) override {
     if (Fails()) return Lost();

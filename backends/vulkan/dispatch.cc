@@ -1,0 +1,227 @@
+// Ops on activations, and what all dispatches share. See dispatch.h.
+#include "backends/vulkan/dispatch.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "gen/vulkan_shaders.h"
+#include "runtime/base/units.h"
+
+namespace cormorant::vulkan {
+namespace {
+
+constexpr uint32_t kTile = 32;
+constexpr uint32_t kElementThreads = 64;  // Of kernels with an invocation an element.
+constexpr uint32_t kStagedBytes = 8192;   // Of x, in a matvec's shared memory.
+
+uint32_t Groups(uint64_t items, uint32_t each) {
+  return static_cast<uint32_t>(CeilDiv(items, each));
+}
+
+Range Touch(const Tensor& tensor, bool is_write) {
+  return {tensor.region == Region::kArena ? Resource::kArena : Resource::kOut, tensor.offset,
+          tensor.offset + tensor.bytes(), is_write};
+}
+
+template <class OpType>
+std::vector<Range> TensorRanges(const OpType& op) {
+  std::vector<Range> ranges;
+  ForEachTensor(op, [&](const Tensor& tensor, Access access) {
+    if (tensor.region != Region::kArena && tensor.region != Region::kOut) return;
+    if (access != Access::kWrite) ranges.push_back(Touch(tensor, false));
+    if (access != Access::kRead) ranges.push_back(Touch(tensor, true));
+  });
+  return ranges;
+}
+
+uint32_t Stride(const Tensor& tensor) {
+  return tensor.shape[1] * tensor.shape[2];
+}
+
+/// Turns a position, as a 64-bit fraction of a turn: low and high word.
+void AddFrequency(double radians, std::vector<uint32_t>* to) {
+  const long double turns = static_cast<long double>(radians) / (2.0L * std::acos(-1.0L));
+  const long double fraction = turns - std::floor(turns);
+  const uint64_t bits = static_cast<uint64_t>(std::min(fraction * 0x1p64L, 0x1p64L - 2048.0L));
+  to->push_back(static_cast<uint32_t>(bits));
+  to->push_back(static_cast<uint32_t>(bits >> 32));
+}
+
+bool SameRope(const RopeSpec& a, const RopeSpec& b) {
+  return a.dims == b.dims && a.base == b.base && a.frequency_scale == b.frequency_scale &&
+         a.factors.region == b.factors.region && a.factors.offset == b.factors.offset;
+}
+
+}  // namespace
+
+Tuning TuningOf(const DeviceFacts& facts) {
+  Tuning tuning;
+  if (facts.is_cpu) {
+    // A software driver runs invocations in registers of 4 to 16 lanes: loads are dear and
+    // arithmetic is cheap, so each invocation makes more outputs of what it loads; and idle
+    // workgroups are not free.
+    tuning.matvec_threads = 32;
+    tuning.matvec_tiles = 4;
+    tuning.matmul_m = tuning.matmul_n = 2;
+    tuning.row_threads = 32;
+    tuning.splits = 2;
+  }
+  return tuning;
+}
+
+std::string Tuning::ToString() const {
+  return absl::StrCat("matvec ", matvec_threads, "x", matvec_tiles, ", matmul ", matmul_rows, "x",
+                      matmul_columns, " by ", 4 * matmul_m, "x", 4 * matmul_n, ", rows ",
+                      row_threads, ", attention in ", splits, " splits");
+}
+
+bool Conflict(const Dispatch& earlier, const Dispatch& next) {
+  for (const Range& a : earlier.ranges) {
+    for (const Range& b : next.ranges) {
+      const bool overlap = a.resource == b.resource && a.begin < b.end && b.begin < a.end;
+      if (overlap && (a.is_write || b.is_write)) return true;
+    }
+  }
+  return false;
+}
+
+VkDeviceAddress DispatchBuilder::At(const Tensor& tensor) const {
+  return (tensor.region == Region::kArena ? at_.arena : at_.out) + tensor.offset;
+}
+VkDeviceAddress DispatchBuilder::Data(const Tensor& weight) const {
+  return at_.weights == nullptr ? 0 : at_.weights->data(weight.offset);
+}
+VkDeviceAddress DispatchBuilder::Scales(const Tensor& weight) const {
+  return at_.weights == nullptr ? 0 : at_.weights->scales(weight.offset);
+}
+
+VkDeviceAddress DispatchBuilder::Frequencies(const RopeSpec& rope) {
+  for (size_t i = 0; i < ropes_.size(); ++i) {
+    if (SameRope(ropes_[i], rope)) return at_.scratch + rope_at_[i] * 4;
+  }
+  ropes_.push_back(rope);
+  rope_at_.push_back(static_cast<uint32_t>(tables.size()));
+  const float* factors = nullptr;
+  if (rope.factors.present() && at_.weights != nullptr) {
+    factors = reinterpret_cast<const float*>(at_.weights->tensor(rope.factors.offset).data);
+  }
+  for (uint32_t pair = 0; pair < rope.dims / 2; ++pair) {
+    double frequency = std::pow(double{rope.base}, -2.0 * pair / rope.dims) * rope.frequency_scale;
+    if (factors != nullptr) frequency /= double{factors[pair]};
+    AddFrequency(frequency, &tables);
+  }
+  return at_.scratch + rope_at_.back() * 4;
+}
+
+void DispatchBuilder::Build(const Tape& tape) {
+  rows_ = tape.rows;
+  out_rows_ = tape.out_rows;
+  // Tables of RoPE come first in scratch; their size is known before any address is used.
+  for (const Op& op : tape.ops) {
+    if (const auto* rope = std::get_if<RopeOp>(&op)) Frequencies(rope->rope);
+    if (const auto* rebase = std::get_if<KvRebaseOp>(&op)) Frequencies(rebase->rope);
+  }
+  tables_bytes_ = RoundUp(tables.size() * 4, 256);
+  scratch_bytes = tables_bytes_;
+  for (const Op& op : tape.ops) {
+    std::visit([&](const auto& o) { Add(o); }, op);
+  }
+}
+
+void DispatchBuilder::Add(const EmbedOp& op) {
+  const uint32_t columns = op.table.shape[1];
+  const struct {
+    VkDeviceAddress y, quads, scales, step;
+    uint32_t columns, blocks;
+  } arguments = {At(op.y), Data(op.table), Scales(op.table), at_.step,
+                 columns,  Groups(columns, kTile)};
+  Emit(kShader_embed, {kElementThreads, ShaderType(op.table.dtype)},
+       {Groups(columns, 8 * kElementThreads), rows_, 1}, arguments)
+      .ranges = TensorRanges(op);
+}
+
+void DispatchBuilder::Add(const RmsNormOp& op) {
+  const struct {
+    VkDeviceAddress y, x, w, step;
+    uint32_t columns, live;
+    float eps;
+  } arguments = {At(op.y), At(op.x), Data(op.w), at_.step, op.w.shape[0], Live(), op.eps};
+  Emit(kShader_rms_norm, {tuning_.row_threads}, {Rows(), 1, 1}, arguments).ranges =
+      TensorRanges(op);
+}
+
+namespace {
+
+struct MatMulArguments {
+  VkDeviceAddress y, x, quads, scales, step;
+  uint32_t rows_of_w, columns, blocks, tiles, live, accumulate;
+};
+
+}  // namespace
+
+void DispatchBuilder::AddMatVec(const MatMulOp& op) {
+  const uint32_t rows_of_w = op.w.shape[0], columns = op.w.shape[1];
+  const uint32_t blocks = Groups(columns, kTile), tiles = Groups(rows_of_w, kTile);
+  uint32_t batch = 1;
+  while (batch < std::min(Rows(), tuning_.matvec_rows)) batch *= 2;
+  // Few rows of w are not worth many a lane.
+  const uint32_t tiles_each = std::min(batch > 1 ? 1 : tuning_.matvec_tiles, tiles);
+  const uint32_t chunk = std::min(kStagedBytes / 4 / batch, blocks * kTile);
+  const MatMulArguments arguments = {At(op.y), At(op.x), Data(op.w), Scales(op.w), at_.step,
+                                     rows_of_w, columns, blocks, tiles, Live(),
+                                     op.accumulate ? 1u : 0u};
+  Emit(kShader_matvec,
+       {tuning_.matvec_threads, ShaderType(op.w.dtype), tiles_each, batch, chunk},
+       {Groups(tiles, tiles_each), Groups(Rows(), batch), 1}, arguments)
+      .ranges = TensorRanges(op);
+}
+
+void DispatchBuilder::Add(const MatMulOp& op) {
+  if (Rows() <= tuning_.matvec_rows) return AddMatVec(op);
+  const uint32_t rows_of_w = op.w.shape[0], columns = op.w.shape[1];
+  const MatMulArguments arguments = {At(op.y), At(op.x), Data(op.w), Scales(op.w), at_.step,
+                                     rows_of_w, columns, Groups(columns, kTile),
+                                     Groups(rows_of_w, kTile), Live(), op.accumulate ? 1u : 0u};
+  const uint32_t m = tuning_.matmul_m, n = tuning_.matmul_n;
+  const uint32_t threads = tuning_.matmul_rows / (4 * m) * (tuning_.matmul_columns / (4 * n));
+  Emit(kShader_matmul,
+       {threads, ShaderType(op.w.dtype), tuning_.matmul_rows, tuning_.matmul_columns, m, n},
+       {Groups(rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows), 1},
+       arguments)
+      .ranges = TensorRanges(op);
+}
+
+void DispatchBuilder::Add(const ActOp& op) {
+  const struct {
+    VkDeviceAddress y, gate, up, step;
+    uint32_t columns, live;
+  } arguments = {At(op.y), At(op.gate), At(op.up), at_.step, Stride(op.y), Live()};
+  Emit(kShader_act, {kElementThreads},
+       {Groups(Stride(op.y), kElementThreads), Rows(), 1}, arguments)
+      .ranges = TensorRanges(op);
+}
+
+void DispatchBuilder::Add(const RopeOp& op) {
+  const uint32_t pairs = op.rope.dims / 2;
+  const struct {
+    VkDeviceAddress x, frequencies, step;
+    uint32_t heads, head_dim, pairs;
+  } arguments = {At(op.x), Frequencies(op.rope), at_.step, op.x.shape[1], op.x.shape[2], pairs};
+  const uint32_t threads = 32;
+  Emit(kShader_rope, {threads}, {Groups(pairs, threads), rows_, 1}, arguments).ranges =
+      TensorRanges(op);
+}
+
+void DispatchBuilder::Add(const GatherRowsOp& op) {
+  is_out_ = true;
+  const struct {
+    VkDeviceAddress y, x, step;
+    uint32_t columns;
+  } arguments = {At(op.y), At(op.x), at_.step, Stride(op.x)};
+  Emit(kShader_gather_rows, {kElementThreads},
+       {Groups(Stride(op.x), kElementThreads), out_rows_, 1}, arguments)
+      .ranges = TensorRanges(op);
+}
+
+}  // namespace cormorant::vulkan

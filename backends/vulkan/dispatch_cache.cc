@@ -1,0 +1,146 @@
+// Ops on the cache. See dispatch.h.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "backends/vulkan/dispatch.h"
+#include "gen/vulkan_shaders.h"
+#include "runtime/base/units.h"
+
+namespace cormorant::vulkan {
+namespace {
+
+constexpr uint32_t kSplitThreads = 64;
+constexpr Range kWriteScratch = {Resource::kScratch, 0, 1, true};
+constexpr Range kReadScratch = {Resource::kScratch, 0, 1, false};
+
+/// Rows or stamps of layers [first, last).
+Range Layers(Resource resource, uint32_t first, uint32_t last, bool is_write) {
+  return {resource, first, last, is_write};
+}
+
+Range Touch(const Tensor& tensor, bool is_write) {
+  return {tensor.region == Region::kArena ? Resource::kArena : Resource::kOut, tensor.offset,
+          tensor.offset + tensor.bytes(), is_write};
+}
+
+/// Queries a tile of prefill holds: heads of more dimensions have fewer, for shared memory's sake.
+uint32_t TileQueries(uint32_t head_dim, uint32_t group) {
+  return head_dim <= 64 || group > 16 ? 32 : 16;
+}
+
+}  // namespace
+
+absl::string_view WhyUnsupported(const Op& op) {
+  const auto* attend = std::get_if<AttendOp>(&op);
+  if (attend != nullptr && attend->q.shape[2] > 256) return "heads of more than 256 dimensions";
+  return "";
+}
+
+Constants DispatchBuilder::CacheConstants(uint32_t threads) const {
+  return {threads, geometry_.head_dim, geometry_.k_type == DType::kQ8_0 ? 1u : 0u,
+          geometry_.v_type == DType::kQ8_0 ? 1u : 0u, geometry_.kv_heads};
+}
+
+void DispatchBuilder::Add(const KvWriteOp& op) {
+  const struct {
+    VkDeviceAddress k, v, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head, layer;
+  } arguments = {At(op.k), At(op.v), at_.step, at_.slabs, at_.tables, pages_per_slab_,
+                 geometry_.pages_per_head, op.layer};
+  Emit(kShader_kv_write, CacheConstants(32), {rows_, geometry_.kv_heads, 1}, arguments).ranges = {
+      Touch(op.k, false), Touch(op.v, false), Layers(Resource::kRows, op.layer, op.layer + 1, true), Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
+}
+
+void DispatchBuilder::Add(const AttendOp& op) {
+  if (rows_ <= tuning_.matvec_rows) {
+    AddSplitAttend(op);
+  } else {
+    AddTiledAttend(op);
+  }
+}
+
+void DispatchBuilder::AddSplitAttend(const AttendOp& op) {
+  const uint32_t heads = op.q.shape[1], group = heads / geometry_.kv_heads;
+  const uint32_t splits = std::min(tuning_.splits, geometry_.pages_per_head);
+  const uint64_t slots = uint64_t{geometry_.pages_per_head} * kPageRows;
+  const uint64_t scores_bytes = RoundUp(uint64_t{rows_} * heads * slots * 4, 256);
+  const uint64_t partials_bytes =
+      RoundUp(uint64_t{rows_} * heads * splits * (geometry_.head_dim + 2) * 4, 256);
+  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + scores_bytes + partials_bytes);
+  const VkDeviceAddress scores = at_.scratch + tables_bytes_, partials = scores + scores_bytes;
+
+  const struct {
+    VkDeviceAddress q, scores, partials, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head, layer, splits;
+    float scale;
+  } split = {At(op.q), scores, partials, at_.step, at_.slabs, at_.tables, pages_per_slab_,
+             geometry_.pages_per_head, op.layer, splits, op.scale};
+  Constants constants = CacheConstants(kSplitThreads);
+  constants.push_back(group);
+  const std::array<uint32_t, 3> grid = {splits, geometry_.kv_heads, rows_};
+  Emit(kShader_attend_split, constants, grid, split).ranges = {Touch(op.q, false), Layers(Resource::kRows, op.layer, op.layer + 1, false),
+                                                               kWriteScratch};
+  const struct {
+    VkDeviceAddress o, scores, partials, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head, layer;
+  } finish = {At(op.o), scores, partials, at_.step, at_.slabs, at_.tables, pages_per_slab_,
+              geometry_.pages_per_head, op.layer};
+  constants.push_back(splits);
+  Emit(kShader_attend_finish, constants, grid, finish).ranges = {
+      Touch(op.o, true), kReadScratch, Layers(Resource::kStamps, op.layer, op.layer + 1, false), Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
+}
+
+void DispatchBuilder::AddTiledAttend(const AttendOp& op) {
+  const uint32_t group = op.q.shape[1] / geometry_.kv_heads;
+  const uint32_t queries = TileQueries(geometry_.head_dim, group);
+  const struct {
+    VkDeviceAddress q, o, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head, layer;
+    float scale;
+  } arguments = {At(op.q), At(op.o), at_.step, at_.slabs, at_.tables, pages_per_slab_,
+                 geometry_.pages_per_head, op.layer, op.scale};
+  Constants constants = CacheConstants(2 * queries);
+  constants.push_back(group);
+  constants.push_back(queries);
+  const uint32_t blocks = static_cast<uint32_t>(CeilDiv(rows_, queries / group));
+  Emit(kShader_attend_tile, constants, {blocks, geometry_.kv_heads, 1}, arguments).ranges = {
+      Touch(op.q, false), Touch(op.o, true), Layers(Resource::kRows, op.layer, op.layer + 1, false), Layers(Resource::kStamps, op.layer, op.layer + 1, false), Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
+}
+
+void DispatchBuilder::Add(const KvAgesOp& op) {
+  const struct {
+    VkDeviceAddress ages, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head;
+  } arguments = {At(op.ages), at_.step, at_.slabs, at_.tables, pages_per_slab_,
+                 geometry_.pages_per_head};
+  Emit(kShader_kv_ages, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments)
+      .ranges = {Touch(op.ages, true), Layers(Resource::kRows, 0, geometry_.layers, false), Layers(Resource::kStamps, 0, geometry_.layers, false)};
+}
+
+void DispatchBuilder::Add(const KvCompactOp&) {
+  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} *
+                                                              geometry_.pages_per_head * 12);
+  const struct {
+    VkDeviceAddress scratch, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head;
+  } arguments = {at_.scratch + tables_bytes_, at_.step, at_.slabs, at_.tables, pages_per_slab_,
+                 geometry_.pages_per_head};
+  Emit(kShader_kv_compact, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1},
+       arguments)
+      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false), Layers(Resource::kRows, 0, geometry_.layers, true), Layers(Resource::kStamps, 0, geometry_.layers, false), Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
+}
+
+void DispatchBuilder::Add(const KvRebaseOp& op) {
+  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} *
+                                                              geometry_.pages_per_head * 12);
+  const struct {
+    VkDeviceAddress scratch, frequencies, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head, pairs;
+  } arguments = {at_.scratch + tables_bytes_, Frequencies(op.rope), at_.step, at_.slabs,
+                 at_.tables, pages_per_slab_, geometry_.pages_per_head, op.rope.dims / 2};
+  Emit(kShader_kv_rebase, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1},
+       arguments)
+      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false), Layers(Resource::kRows, 0, geometry_.layers, true), Layers(Resource::kStamps, 0, geometry_.layers, false), Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
+}
+
+}  // namespace cormorant::vulkan

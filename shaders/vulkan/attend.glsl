@@ -1,0 +1,23 @@
+// What the kernels of AttendOp share: finding a row's sequence, and its threshold.
+layout(constant_id = 5) const uint kGroup = 1;  // Query heads of a KV head: H / G.
+
+/// A row of the step in its sequence.
+struct RowPlace {
+  uint sequence;
+  uint i;        // Among the sequence's rows.
+  uint visible;  // Slots it sees in the head.
+};
+
+RowPlace PlaceOf(Words step, uint row, uint head) {
+  uint s = 0;
+  while (row >= Sequence(step, s, kFirstRow) + Sequence(step, s, kRows)) ++s;
+  const uint i = row - Sequence(step, s, kFirstRow);
+  return RowPlace(s, i, Count(step, s, head) + i + 1u);
+}
+
+/// log(c / t) of a row: scores at or past log-sum-exp plus this are important.
+float LogShare(Words step, RowPlace place) {
+  const uint by_step = Sequence(step, place.sequence, kClock) + place.i + 1u;
+  const uint t = Sequence(step, place.sequence, kBasis) == 0 ? by_step : place.visible;
+  return Log(uintBitsToFloat(Sequence(step, place.sequence, kImportanceScale)) / float(t));
+}

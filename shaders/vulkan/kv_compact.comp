@@ -1,0 +1,191 @@
+// Drops the oldest rows of each head and closes the holes. See KvCompactOp in runtime/ops/ops.h.
+//
+// A workgroup a head. The key of the last row to leave, (age, lowest position first), is found byte
+// by byte with histograms (radix selection, eight passes), so nothing is sorted. Who leaves is then
+// a mask a page; sums over pages say which row fills which hole, and each move finds its two slots
+// by bisection.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "kv.glsl"
+#include "rows.glsl"
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint kThreads = 64;
+
+layout(push_constant) uniform Arguments {
+  Scratch scratch;  // [heads][pages_per_head][3]: leaving rows, holes before, movers before.
+  Words step;
+  Slabs slabs;
+  Words tables;
+  uint pages_per_slab, pages_per_head;
+};
+const uint kMask = 0, kHoles = 1, kMovers = 2;
+shared uint bins[256];
+shared uint key[2], wanted;  // The bytes of the key so far; rows to find among those that match.
+shared uint hole_sums[kThreads], mover_sums[kThreads], mover_total;
+
+uint ScratchAt(Head head, uint page, uint field) {
+  return (head.index * pages_per_head + page) * 3u + field;
+}
+
+/// The greater leaves first: age, then the complement of the position.
+uvec2 KeyOf(RowState state) {
+  return uvec2(state.age, ~state.position);
+}
+
+void SelectKey(Head head) {
+  const uint thread = gl_LocalInvocationID.x;
+  [[dont_unroll]] for (uint pass = 0; pass < 8u; ++pass) {
+    const uint word = pass / 4u, shift = 24u - 8u * (pass % 4u);
+    barrier();
+    [[dont_unroll]] for (uint b = thread; b < 256u; b += kThreads) bins[b] = 0u;
+    barrier();
+    const uvec2 found = uvec2(key[0], key[1]);
+    // Bits above this byte; all of the first word in the second half.
+    const uint above = pass % 4u == 0 ? 0u : 0xffffffffu << (shift + 8u);
+    [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {
+      const RowState state = StateOf(step, PageOfSlot(head, slot), slot % kPageRows);
+      const uvec2 row_key = KeyOf(state);
+      const bool matches = word == 0 ? (row_key.x & above) == found.x
+                                     : row_key.x == found.x && (row_key.y & above) == found.y;
+      if (state.is_evictable && matches) {
+        atomicAdd(bins[((word == 0 ? row_key.x : row_key.y) >> shift) & 255u], 1u);
+      }
+    }
+    barrier();
+    if (thread == 0) {
+      uint byte = 255u;
+      [[dont_unroll]] while (byte > 0u && bins[byte] < wanted) {
+        wanted -= bins[byte];
+        --byte;
+      }
+      key[word] |= byte << shift;
+    }
+  }
+  barrier();
+}
+
+void MaskPages(Head head, uint pages) {
+  [[dont_unroll]] for (uint p = gl_LocalInvocationID.x; p < pages; p += kThreads) {
+    Page page = PageOf(head.cache, head.table, head.index, p);
+    const uint rows = min(head.count - p * kPageRows, kPageRows);
+    uint mask = 0u;
+    [[dont_unroll]] for (uint r = 0; r < rows; ++r) {
+      const RowState state = StateOf(step, page, r);
+      const uvec2 row_key = KeyOf(state);
+      const bool leaves = row_key.x > key[0] || (row_key.x == key[0] && row_key.y >= key[1]);
+      if (state.is_evictable && leaves) mask |= 1u << r;
+    }
+    scratch.v[ScratchAt(head, p, kMask)] = mask;
+  }
+  memoryBarrierBuffer();
+  barrier();
+}
+
+/// The slots of a page below `limit`, as a mask.
+uint Below(uint page, uint limit) {
+  const uint first = page * kPageRows;
+  if (limit <= first) return 0u;
+  return limit - first >= kPageRows ? 0xffffffffu : (1u << (limit - first)) - 1u;
+}
+uint HolesOf(Head head, uint page, uint keep) {
+  return scratch.v[ScratchAt(head, page, kMask)] & Below(page, keep);
+}
+uint MoversOf(Head head, uint page, uint keep) {
+  return ~scratch.v[ScratchAt(head, page, kMask)] & Below(page, head.count) & ~Below(page, keep);
+}
+
+void SumPages(Head head, uint pages, uint keep) {
+  const uint thread = gl_LocalInvocationID.x;
+  const uint each = (pages + kThreads - 1u) / kThreads;
+  const uint first = min(thread * each, pages), last = min(first + each, pages);
+  uint holes = 0u, movers = 0u;
+  [[dont_unroll]] for (uint p = first; p < last; ++p) {
+    holes += bitCount(HolesOf(head, p, keep));
+    movers += bitCount(MoversOf(head, p, keep));
+  }
+  hole_sums[thread] = holes;
+  mover_sums[thread] = movers;
+  barrier();
+  holes = movers = 0u;
+  [[dont_unroll]] for (uint t = 0; t < thread; ++t) {
+    holes += hole_sums[t];
+    movers += mover_sums[t];
+  }
+  [[dont_unroll]] for (uint p = first; p < last; ++p) {
+    scratch.v[ScratchAt(head, p, kHoles)] = holes;
+    scratch.v[ScratchAt(head, p, kMovers)] = movers;
+    holes += bitCount(HolesOf(head, p, keep));
+    movers += bitCount(MoversOf(head, p, keep));
+  }
+  if (thread == kThreads - 1u) mover_total = movers;
+  memoryBarrierBuffer();
+  barrier();
+}
+
+/// The slot of the hole or mover of rank j.
+uint Select(Head head, uint pages, uint keep, uint field, uint j) {
+  uint low = 0u, high = pages - 1u;  // The last page with at most j before it.
+  [[dont_unroll]] while (low < high) {
+    const uint middle = (low + high + 1u) / 2u;
+    if (scratch.v[ScratchAt(head, middle, field)] <= j) {
+      low = middle;
+    } else {
+      high = middle - 1u;
+    }
+  }
+  uint mask = field == kHoles ? HolesOf(head, low, keep) : MoversOf(head, low, keep);
+  const uint skip = j - scratch.v[ScratchAt(head, low, field)];
+  [[dont_unroll]] for (uint k = 0; k < skip; ++k) mask &= mask - 1u;
+  return low * kPageRows + uint(findLSB(mask));
+}
+
+void MoveHalves(Page from, Page to, uint part, uint from_index, uint to_index) {
+  SetPageHalf(to, part, to_index, PageHalf(from, part, from_index));
+}
+
+void MoveRow(Page from, uint a, Page to, uint b) {
+  if (kKeysAreQ8 != 0) {
+    [[dont_unroll]] for (uint i = 0; i < kHeadDim / 4u; ++i) {
+      to.slab.v[to.at + i * kPageRows + b] = from.slab.v[from.at + i * kPageRows + a];
+    }
+    [[dont_unroll]] for (uint i = 0; i < kRowBlocks; ++i) {
+      MoveHalves(from, to, kKeyScalesAt, i * kPageRows + a, i * kPageRows + b);
+    }
+  } else {
+    [[dont_unroll]] for (uint i = 0; i < kHeadDim; ++i) {
+      MoveHalves(from, to, 0u, i * kPageRows + a, i * kPageRows + b);
+    }
+  }
+  const uint row_words = kHeadDim / (kValuesAreQ8 != 0 ? 4u : 2u);
+  [[dont_unroll]] for (uint i = 0; i < row_words; ++i) {
+    to.slab.v[to.at + kValuesAt + b * row_words + i] =
+        from.slab.v[from.at + kValuesAt + a * row_words + i];
+  }
+  if (kValuesAreQ8 != 0) {
+    [[dont_unroll]] for (uint i = 0; i < kRowBlocks; ++i) {
+      MoveHalves(from, to, kValueScalesAt, a * kRowBlocks + i, b * kRowBlocks + i);
+    }
+  }
+  to.slab.v[to.at + kPositionsAt + b] = from.slab.v[from.at + kPositionsAt + a];
+  to.slab.v[to.at + kLastImportantAt + b] = from.slab.v[from.at + kLastImportantAt + a];
+}
+
+void main() {
+  Head head = HeadOf(step, slabs, tables, pages_per_slab, pages_per_head);
+  const uint evict = StepWord(step, kStepEvictAt, head.index);
+  if (evict == 0u) return;
+  if (gl_LocalInvocationID.x == 0) {
+    key[0] = key[1] = 0u;
+    wanted = evict;
+  }
+  SelectKey(head);
+  const uint pages = (head.count + kPageRows - 1u) / kPageRows, keep = head.count - evict;
+  MaskPages(head, pages);
+  SumPages(head, pages, keep);
+  [[dont_unroll]] for (uint j = gl_LocalInvocationID.x; j < mover_total; j += kThreads) {
+    const uint from = Select(head, pages, keep, kMovers, j);
+    const uint to = Select(head, pages, keep, kHoles, j);
+    MoveRow(PageOfSlot(head, from), from % kPageRows, PageOfSlot(head, to), to % kPageRows);
+  }
+}

@@ -1,0 +1,152 @@
+// Gives rows their ranks as positions and turns their keys. See KvRebaseOp in runtime/ops/ops.h.
+//
+// A workgroup a head. Positions of a head are distinct, so a bit map of them with sums of its words
+// gives every row its rank without sorting. The map has as many bits as the head has slots; where
+// positions go past that it is used again for the next window of positions.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "kv.glsl"
+#include "quantize.glsl"
+#include "rope.glsl"
+#include "rows.glsl"
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint kThreads = 64;
+
+layout(push_constant) uniform Arguments {
+  Scratch scratch;  // [heads][3][pages_per_head]: the map, set bits before each word, done rows.
+  Words frequencies, step;
+  Slabs slabs;
+  Words tables;
+  uint pages_per_slab, pages_per_head, pairs;
+};
+shared uint bit_sums[kThreads], map_total, last_position, earlier;
+
+void TurnHalves(Page page, uint row, uint positions, bool backwards) {
+  [[dont_unroll]] for (uint pair = 0; pair < pairs; ++pair) {
+    vec2 cos_sin = CosSin(
+        TurnFraction(frequencies.v[2u * pair], frequencies.v[2u * pair + 1u], positions));
+    if (backwards) cos_sin.y = -cos_sin.y;
+    const uint a = 2u * pair * kPageRows + row, b = a + kPageRows;
+    const vec2 turned =
+        Turn(vec2(HalfToFloat(PageHalf(page, 0u, a)), HalfToFloat(PageHalf(page, 0u, b))), cos_sin);
+    SetPageHalf(page, 0u, a, FloatToHalf(turned.x));
+    SetPageHalf(page, 0u, b, FloatToHalf(turned.y));
+  }
+}
+
+/// Two passes over a block's pairs: for the greatest magnitude, then for the quants.
+void TurnBlock(Page page, uint row, uint block, uint positions, bool backwards) {
+  const float scale = HalfToFloat(PageHalf(page, kKeyScalesAt, block * kPageRows + row));
+  vec2 new_scale = vec2(0.0);
+  float greatest = 0.0;
+  [[dont_unroll]] for (uint pass = 0; pass < 2u; ++pass) {
+    [[dont_unroll]] for (uint i = 0; i < 8u; ++i) {
+      const uint at = page.at + (block * 8u + i) * kPageRows + row;
+      const vec4 old = scale * SignedBytes(page.slab.v[at]);
+      uint word = 0u;
+      [[unroll]] for (uint j = 0; j < 2u; ++j) {
+        const uint pair = block * 16u + i * 2u + j;
+        vec2 both = j == 0 ? old.xy : old.zw;
+        if (pair < pairs) {
+          vec2 cos_sin = CosSin(
+              TurnFraction(frequencies.v[2u * pair], frequencies.v[2u * pair + 1u], positions));
+          if (backwards) cos_sin.y = -cos_sin.y;
+          both = Turn(both, cos_sin);
+        }
+        greatest = max(greatest, max(abs(both.x), abs(both.y)));
+        word |= ((uint(Quant(both.x, new_scale.y)) & 0xffu) |
+                 ((uint(Quant(both.y, new_scale.y)) & 0xffu) << 8)) << (16u * j);
+      }
+      if (pass == 1u) page.slab.v[at] = word;
+    }
+    if (pass == 0u) new_scale = ScaleOf(greatest);
+  }
+  SetPageHalf(page, kKeyScalesAt, block * kPageRows + row, FloatToHalf(new_scale.x));
+}
+
+void TurnKey(Page page, uint row, uint old_position, uint new_position) {
+  const bool backwards = new_position < old_position;
+  const uint positions = backwards ? old_position - new_position : new_position - old_position;
+  if (kKeysAreQ8 == 0) {
+    TurnHalves(page, row, positions, backwards);
+    return;
+  }
+  [[dont_unroll]] for (uint block = 0; block * 16u < pairs; ++block) {
+    TurnBlock(page, row, block, positions, backwards);
+  }
+}
+
+void FindLastPosition(Head head) {
+  if (gl_LocalInvocationID.x == 0) last_position = earlier = 0u;
+  barrier();
+  [[dont_unroll]] for (uint slot = gl_LocalInvocationID.x; slot < head.count; slot += kThreads) {
+    atomicMax(last_position, PageWord(PageOfSlot(head, slot), kPositionsAt + slot % kPageRows));
+  }
+  barrier();
+}
+
+/// Sets word sums from the map: set bits of this window before each word.
+void SumMap(uint map) {
+  const uint thread = gl_LocalInvocationID.x;
+  const uint each = (pages_per_head + kThreads - 1u) / kThreads;
+  const uint first = min(thread * each, pages_per_head);
+  const uint last = min(first + each, pages_per_head);
+  uint sum = 0u;
+  [[dont_unroll]] for (uint w = first; w < last; ++w) sum += bitCount(scratch.v[map + w]);
+  bit_sums[thread] = sum;
+  barrier();
+  sum = 0u;
+  [[dont_unroll]] for (uint t = 0; t < thread; ++t) sum += bit_sums[t];
+  [[dont_unroll]] for (uint w = first; w < last; ++w) {
+    scratch.v[map + pages_per_head + w] = sum;
+    sum += bitCount(scratch.v[map + w]);
+  }
+  if (thread == kThreads - 1u) map_total = sum;
+  memoryBarrierBuffer();
+  barrier();
+}
+
+void main() {
+  const uint thread = gl_LocalInvocationID.x;
+  Head head = HeadOf(step, slabs, tables, pages_per_slab, pages_per_head);
+  if (head.count == 0u) return;
+  const uint map = head.index * 3u * pages_per_head, done = map + 2u * pages_per_head;
+  const uint window = pages_per_head * kPageRows;
+  const uint first_position = Sequence(step, 0, kNextPosition) - head.count;
+  [[dont_unroll]] for (uint w = thread; w < pages_per_head; w += kThreads) scratch.v[done + w] = 0u;
+  FindLastPosition(head);
+  [[dont_unroll]] for (uint base = 0u; base <= last_position; base += window) {
+    [[dont_unroll]] for (uint w = thread; w < pages_per_head; w += kThreads) scratch.v[map + w] = 0u;
+    memoryBarrierBuffer();
+    barrier();
+    [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {
+      const uint position = PageWord(PageOfSlot(head, slot), kPositionsAt + slot % kPageRows);
+      const bool is_done = ((scratch.v[done + slot / 32u] >> (slot % 32u)) & 1u) != 0;
+      if (is_done || position - base >= window) continue;
+      const uint bit = position - base;
+      atomicOr(scratch.v[map + bit / 32u], 1u << (bit % 32u));
+    }
+    memoryBarrierBuffer();
+    barrier();
+    SumMap(map);
+    const uint before_window = earlier;
+    [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {
+      Page page = PageOfSlot(head, slot);
+      const uint row = slot % kPageRows, position = PageWord(page, kPositionsAt + row);
+      const bool is_done = ((scratch.v[done + slot / 32u] >> (slot % 32u)) & 1u) != 0;
+      if (is_done || position - base >= window) continue;
+      const uint word = (position - base) / 32u, bit = (position - base) % 32u;
+      const uint rank = before_window + scratch.v[map + pages_per_head + word] +
+                        bitCount(scratch.v[map + word] & ((1u << bit) - 1u));
+      const uint new_position = first_position + rank;
+      atomicOr(scratch.v[done + slot / 32u], 1u << (slot % 32u));
+      if (new_position == position) continue;
+      page.slab.v[page.at + kPositionsAt + row] = new_position;
+      TurnKey(page, row, position, new_position);
+    }
+    barrier();
+    if (thread == 0) earlier += map_total;
+    barrier();
+  }
+}

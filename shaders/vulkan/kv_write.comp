@@ -1,0 +1,77 @@
+// Appends rows to the cache. See KvWriteOp in runtime/ops/ops.h.
+//
+// A workgroup stores one row of one KV head; an invocation stores blocks of 32 dimensions, or of
+// four when neither side is quantized.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "kv.glsl"
+#include "quantize.glsl"
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint kThreads = 32;
+
+layout(push_constant) uniform Arguments {
+  Floats k, v;
+  Words step;
+  Slabs slabs;
+  Words tables;
+  uint pages_per_slab, pages_per_head, layer;
+};
+
+/// Dimensions [first, first + 32) of a row.
+void StoreQ8(Floats from, uint at, uint first, Page page, uint row, bool is_key) {
+  float greatest = 0.0;
+  [[dont_unroll]] for (uint d = 0; d < 32u; ++d) {
+    greatest = max(greatest, abs(from.v[at + first + d]));
+  }
+  const vec2 scale = ScaleOf(greatest);
+  const uint block = first / 32u;
+  if (is_key) {
+    SetPageHalf(page, kKeyScalesAt, block * kPageRows + row, FloatToHalf(scale.x));
+  } else {
+    SetPageHalf(page, kValueScalesAt, row * kRowBlocks + block, FloatToHalf(scale.x));
+  }
+  [[dont_unroll]] for (uint d = first; d < first + 32u; d += 4u) {
+    uint word = 0;
+    [[unroll]] for (uint j = 0; j < 4u; ++j) {
+      word |= (uint(Quant(from.v[at + d + j], scale.y)) & 0xffu) << (8u * j);
+    }
+    const uint to = is_key ? d / 4u * kPageRows + row : kValuesAt + (row * kHeadDim + d) / 4u;
+    page.slab.v[page.at + to] = word;
+  }
+}
+
+void StoreHalves(Floats from, uint at, uint thread, Page page, uint row, bool is_key) {
+  [[dont_unroll]] for (uint d = thread; d < kHeadDim; d += kThreads) {
+    const uint half_bits = FloatToHalf(from.v[at + d]);
+    if (is_key) {
+      SetPageHalf(page, 0u, d * kPageRows + row, half_bits);
+    } else {
+      SetPageHalf(page, kValuesAt, row * kHeadDim + d, half_bits);
+    }
+  }
+}
+
+void main() {
+  const uint row = gl_WorkGroupID.x, kv_head = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x;
+  if (row >= step.v[kStepRows]) return;
+  uint s = 0;
+  while (row >= Sequence(step, s, kFirstRow) + Sequence(step, s, kRows)) ++s;
+  const uint i = row - Sequence(step, s, kFirstRow), head = layer * kKvHeads + kv_head;
+  const uint slot = Count(step, s, head) + i;
+  Cache cache = Cache(slabs, tables, pages_per_slab, pages_per_head, step.v[kStepHeads]);
+  Page page = PageOf(cache, Sequence(step, s, kTable), head, slot / kPageRows);
+  const uint in_page = slot % kPageRows, at = (row * kKvHeads + kv_head) * kHeadDim;
+
+  if (kKeysAreQ8 == 0) StoreHalves(k, at, thread, page, in_page, true);
+  if (kValuesAreQ8 == 0) StoreHalves(v, at, thread, page, in_page, false);
+  [[dont_unroll]] for (uint d = thread * 32u; d < kHeadDim; d += kThreads * 32u) {
+    if (kKeysAreQ8 != 0) StoreQ8(k, at, d, page, in_page, true);
+    if (kValuesAreQ8 != 0) StoreQ8(v, at, d, page, in_page, false);
+  }
+  if (thread == 0) {
+    page.slab.v[page.at + kPositionsAt + in_page] = StepWord(step, kStepPositionsAt, row);
+    page.slab.v[page.at + kLastImportantAt + in_page] =
+        i < Sequence(step, s, kPinnedRows) ? kPinned : Sequence(step, s, kClock) + i + 1u;
+  }
+}

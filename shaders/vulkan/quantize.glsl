@@ -1,0 +1,51 @@
+// f32 rows to the bytes of a KV page, exact to the byte (runtime/ops/kv_page.h).
+//
+// Vulkan lets a device round a division as it likes, so the two divisions of q8_0 are done in
+// integers and rounded to nearest even.
+
+/// Shifts `value` right by `shift` (1..31), to nearest even; `sticky`: more bits below.
+uint RoundShift(uint value, uint shift, bool sticky) {
+  const uint kept = value >> shift, rest = value & ((1u << shift) - 1u), half_way = 1u << (shift - 1u);
+  const bool up = rest > half_way || (rest == half_way && (sticky || (kept & 1u) == 1u));
+  return kept + uint(up);
+}
+
+/// x / 127 for normal x > 0 with a normal quotient.
+float By127(float x) {
+  const uint bits = floatBitsToUint(x);
+  const uint numerator = ((bits & 0x7fffffu) | 0x800000u) << 8;
+  const uint quotient = numerator / 127u;  // 25 or 26 bits.
+  const uint shift = quotient >= 0x2000000u ? 2u : 1u;
+  const uint mantissa = RoundShift(quotient, shift, quotient * 127u != numerator);
+  // x = mantissa_x * 2^(e-23), so the quotient is worth 2^(e-31); a carry goes to the exponent.
+  return uintBitsToFloat(((bits >> 23) + shift - 9u) * 0x800000u + mantissa);
+}
+
+/// 1 / x for normal x > 0 with a normal quotient.
+float Reciprocal(float x) {
+  const uint bits = floatBitsToUint(x), divisor = (bits & 0x7fffffu) | 0x800000u;
+  if (divisor == 0x800000u) return uintBitsToFloat((254u - (bits >> 23)) << 23);
+  uint quotient = 0, rest = 0x800000u;  // Long division of 2^23 * 2^25: 25 bits.
+  [[dont_unroll]] for (uint i = 0; i < 25u; ++i) {
+    rest <<= 1;
+    quotient <<= 1;
+    if (rest >= divisor) {
+      rest -= divisor;
+      quotient |= 1u;
+    }
+  }
+  const uint mantissa = RoundShift(quotient, 1u, rest != 0);
+  return uintBitsToFloat((252u - (bits >> 23)) * 0x800000u + mantissa);
+}
+
+/// The scale of 32 dimensions whose greatest magnitude is `greatest`, and the factor to quants.
+vec2 ScaleOf(float greatest) {
+  if (greatest == 0.0) return vec2(0.0);
+  const float d = By127(greatest);
+  return vec2(d, Reciprocal(d));
+}
+
+int Quant(float x, float inverse) {
+  precise const float product = x * inverse;
+  return int(clamp(roundEven(product), -127.0, 127.0));
+}
