@@ -5,7 +5,8 @@
 // aborts the process: "no driver", "no device", "out of memory" and "device lost" are statuses.
 //
 // A backend is one folder with a `const BackendDef kBackend_<folder>`; CMake finds it by name.
-// One thread at a time calls a Backend; the engine sees to that.
+// One thread at a time calls a Backend; the engine sees to that. What a backend hands out (buffers,
+// weights, plans) is destroyed before it is.
 #pragma once
 #include <cstddef>
 #include <cstdint>

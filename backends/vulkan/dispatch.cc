@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kTile = 32;
 constexpr uint32_t kElementThreads = 64;  // Of kernels with an invocation an element.
+constexpr uint32_t kLanesBatchMax = 8;    // Rows of x whose sums stay in registers.
 constexpr uint32_t kStagedBytes = 8192;   // Of x, in a matvec's shared memory.
 
 uint32_t Groups(uint64_t items, uint32_t each) {
@@ -58,11 +59,9 @@ bool SameRope(const RopeSpec& a, const RopeSpec& b) {
 Tuning TuningOf(const DeviceFacts& facts) {
   Tuning tuning;
   if (facts.is_cpu) {
-    // A software driver runs invocations in registers of 4 to 16 lanes: loads are dear and
-    // arithmetic is cheap, so each invocation makes more outputs of what it loads; and idle
+    // Loads are dear and arithmetic is cheap where a subgroup is one vector register, and idle
     // workgroups are not free.
-    tuning.matvec_threads = 32;
-    tuning.matvec_tiles = 4;
+    tuning.lanes = facts.has_shuffle && facts.subgroup_size <= 32 ? facts.subgroup_size : 0;
     tuning.matmul_m = tuning.matmul_n = 2;
     tuning.row_threads = 32;
     tuning.splits = 2;
@@ -71,9 +70,11 @@ Tuning TuningOf(const DeviceFacts& facts) {
 }
 
 std::string Tuning::ToString() const {
-  return absl::StrCat("matvec ", matvec_threads, "x", matvec_tiles, ", matmul ", matmul_rows, "x",
-                      matmul_columns, " by ", 4 * matmul_m, "x", 4 * matmul_n, ", rows ",
-                      row_threads, ", attention in ", splits, " splits");
+  const std::string matmul =
+      lanes != 0 ? absl::StrCat("matmul by lanes of ", lanes)
+                 : absl::StrCat("matvec by ", matvec_threads, ", matmul ", matmul_rows, "x",
+                                matmul_columns, " by ", 4 * matmul_m, "x", 4 * matmul_n);
+  return absl::StrCat(matmul, ", rows by ", row_threads, ", attention in ", splits, " splits");
 }
 
 bool Conflict(const Dispatch& earlier, const Dispatch& next) {
@@ -151,43 +152,51 @@ void DispatchBuilder::Add(const RmsNormOp& op) {
       TensorRanges(op);
 }
 
-namespace {
+MatMulArguments DispatchBuilder::MatMulOf(const MatMulOp& op) const {
+  const uint32_t rows_of_w = op.w.shape[0], columns = op.w.shape[1];
+  return {At(op.y),
+          At(op.x),
+          Data(op.w),
+          Scales(op.w),
+          at_.step,
+          rows_of_w,
+          columns,
+          Groups(columns, kTile),
+          Groups(rows_of_w, kTile),
+          Live(),
+          op.accumulate ? 1u : 0u};
+}
 
-struct MatMulArguments {
-  VkDeviceAddress y, x, quads, scales, step;
-  uint32_t rows_of_w, columns, blocks, tiles, live, accumulate;
-};
-
-}  // namespace
+void DispatchBuilder::AddMatMulLanes(const MatMulOp& op) {
+  const MatMulArguments arguments = MatMulOf(op);
+  uint32_t batch = 1;
+  while (batch < std::min(Rows(), kLanesBatchMax)) batch *= 2;
+  const uint32_t tiles = batch > 1 ? 4 : 8;
+  Emit(kShader_matmul_lanes, {tuning_.lanes, ShaderType(op.w.dtype), tiles, batch},
+       {Groups(arguments.rows_of_w, tiles * tuning_.lanes), Groups(Rows(), batch), 1}, arguments)
+      .ranges = TensorRanges(op);
+}
 
 void DispatchBuilder::AddMatVec(const MatMulOp& op) {
-  const uint32_t rows_of_w = op.w.shape[0], columns = op.w.shape[1];
-  const uint32_t blocks = Groups(columns, kTile), tiles = Groups(rows_of_w, kTile);
+  const MatMulArguments arguments = MatMulOf(op);
   uint32_t batch = 1;
-  while (batch < std::min(Rows(), tuning_.matvec_rows)) batch *= 2;
-  // Few rows of w are not worth many a lane.
-  const uint32_t tiles_each = std::min(batch > 1 ? 1 : tuning_.matvec_tiles, tiles);
-  const uint32_t chunk = std::min(kStagedBytes / 4 / batch, blocks * kTile);
-  const MatMulArguments arguments = {At(op.y), At(op.x), Data(op.w), Scales(op.w), at_.step,
-                                     rows_of_w, columns, blocks, tiles, Live(),
-                                     op.accumulate ? 1u : 0u};
-  Emit(kShader_matvec,
-       {tuning_.matvec_threads, ShaderType(op.w.dtype), tiles_each, batch, chunk},
-       {Groups(tiles, tiles_each), Groups(Rows(), batch), 1}, arguments)
+  while (batch < std::min(Rows(), tuning_.few_rows)) batch *= 2;
+  const uint32_t chunk = std::min(kStagedBytes / 4 / batch, arguments.blocks * kTile);
+  Emit(kShader_matvec, {tuning_.matvec_threads, ShaderType(op.w.dtype), 1, batch, chunk},
+       {arguments.tiles, Groups(Rows(), batch), 1}, arguments)
       .ranges = TensorRanges(op);
 }
 
 void DispatchBuilder::Add(const MatMulOp& op) {
-  if (Rows() <= tuning_.matvec_rows) return AddMatVec(op);
-  const uint32_t rows_of_w = op.w.shape[0], columns = op.w.shape[1];
-  const MatMulArguments arguments = {At(op.y), At(op.x), Data(op.w), Scales(op.w), at_.step,
-                                     rows_of_w, columns, Groups(columns, kTile),
-                                     Groups(rows_of_w, kTile), Live(), op.accumulate ? 1u : 0u};
+  if (tuning_.lanes != 0) return AddMatMulLanes(op);
+  if (Rows() <= tuning_.few_rows) return AddMatVec(op);
+  const MatMulArguments arguments = MatMulOf(op);
   const uint32_t m = tuning_.matmul_m, n = tuning_.matmul_n;
   const uint32_t threads = tuning_.matmul_rows / (4 * m) * (tuning_.matmul_columns / (4 * n));
   Emit(kShader_matmul,
        {threads, ShaderType(op.w.dtype), tuning_.matmul_rows, tuning_.matmul_columns, m, n},
-       {Groups(rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows), 1},
+       {Groups(arguments.rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows),
+        1},
        arguments)
       .ranges = TensorRanges(op);
 }

@@ -18,14 +18,16 @@ namespace cormorant::vulkan {
 
 /// How kernels are shaped for a device. Chosen by its facts alone.
 struct Tuning {
-  uint32_t matvec_threads = 128;  // 32 lanes by slices of columns.
-  uint32_t matvec_tiles = 1;      // Rows of w a lane makes.
-  uint32_t matvec_rows = 8;       // Rows of x up to which matvec is used.
-  uint32_t matmul_rows = 64;      // Of x, a workgroup.
-  uint32_t matmul_columns = 64;   // Rows of w, a workgroup.
+  /// Lanes of a subgroup for matmul_lanes, the kernel of drivers that run on a CPU; 0: the kernels
+  /// of GPUs, which are shaped by what follows.
+  uint32_t lanes = 0;
+  uint32_t matvec_threads = 128;        // 32 lanes by slices of columns.
+  uint32_t matmul_rows = 64;            // Of x, a workgroup.
+  uint32_t matmul_columns = 64;         // Rows of w, a workgroup.
   uint32_t matmul_m = 1, matmul_n = 1;  // Fours of outputs an invocation.
-  uint32_t row_threads = 128;     // A workgroup of a row or a head.
-  uint32_t splits = 8;            // Of the pages of a head in decode.
+  uint32_t few_rows = 8;                // Up to which matvec and split attention are used.
+  uint32_t row_threads = 128;           // A workgroup of a row or a head.
+  uint32_t splits = 8;                  // Of the pages of a head in decode.
 
   std::string ToString() const;
 };
@@ -58,6 +60,12 @@ struct Addresses {
   VkDeviceAddress step = 0, slabs = 0, scratch = 0;
 };
 
+/// Push constants of the three matmul kernels.
+struct MatMulArguments {
+  VkDeviceAddress y, x, quads, scales, step;
+  uint32_t rows_of_w, columns, blocks, tiles, live, accumulate;
+};
+
 /// Builds the dispatches of a tape. Scratch is one piece: attention's part is shared by all layers,
 /// and so is that of the ops on whole heads.
 class DispatchBuilder {
@@ -88,7 +96,9 @@ class DispatchBuilder {
   void Add(const KvAgesOp& op);
   void Add(const KvCompactOp& op);
   void Add(const KvRebaseOp& op);
+  MatMulArguments MatMulOf(const MatMulOp& op) const;
   void AddMatVec(const MatMulOp& op);
+  void AddMatMulLanes(const MatMulOp& op);
   void AddSplitAttend(const AttendOp& op);
   void AddTiledAttend(const AttendOp& op);
 

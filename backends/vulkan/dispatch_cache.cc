@@ -52,7 +52,7 @@ void DispatchBuilder::Add(const KvWriteOp& op) {
 }
 
 void DispatchBuilder::Add(const AttendOp& op) {
-  if (rows_ <= tuning_.matvec_rows) {
+  if (rows_ <= tuning_.few_rows) {
     AddSplitAttend(op);
   } else {
     AddTiledAttend(op);

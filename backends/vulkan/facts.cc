@@ -230,6 +230,9 @@ DeviceFacts ReadFacts(VkPhysicalDevice device) {
   facts.has_integer_dot =
       is_13 && properties13.integerDotProduct4x8BitPackedSignedAccelerated != 0 &&
       !IsDisabled("integer_dot");
+  facts.has_shuffle =
+      (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0 &&
+      (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 && !IsDisabled("shuffle");
   facts.subgroup_size = subgroup.subgroupSize;
   facts.shared_bytes_max = basic.limits.maxComputeSharedMemorySize;
   facts.workgroup_max = std::min(basic.limits.maxComputeWorkGroupInvocations,

@@ -28,6 +28,7 @@ struct DeviceFacts {
   bool has_timeline = false;
   bool has_budget = false;         // VK_EXT_memory_budget
   bool has_integer_dot = false;    // Accelerated 4 x 8-bit dot products.
+  bool has_shuffle = false;        // Between the lanes of a subgroup.
   uint32_t subgroup_size = 0;
   uint32_t shared_bytes_max = 0;
   uint32_t workgroup_max = 0;

@@ -2,7 +2,7 @@
 //
 // Buffers are reached by device address (no descriptors): a plan freezes addresses in its push
 // constants, so a recorded command buffer needs nothing else. No kernel uses subgroup operations,
-// so none assumes a subgroup size. Only 32-bit loads and stores are used: no 8-bit or 16-bit
+// so none assumes a subgroup size (matmul_lanes, for drivers on a CPU, uses them at any size). Only 32-bit loads and stores are used: no 8-bit or 16-bit
 // storage, no float16 and no int64 is required of a device.
 //
 // Transcendental functions are our own, because Vulkan promises too little of the built-in ones

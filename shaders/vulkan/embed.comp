@@ -10,7 +10,7 @@ layout(local_size_x_id = 0) in;
 
 layout(push_constant) uniform Arguments {
   Floats y;
-  Quads quads;
+  Words quads;
   Words scales;
   Words step;
   uint columns, blocks;

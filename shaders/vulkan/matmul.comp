@@ -16,7 +16,7 @@ layout(constant_id = 5) const uint kN = 2;
 
 layout(push_constant) uniform Arguments {
   Floats y, x;
-  Quads quads;
+  Words quads;
   Words scales;
   Words step;
   uint rows_of_w, columns, blocks, tiles, live, accumulate;

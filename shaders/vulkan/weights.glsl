@@ -30,45 +30,61 @@ vec4 Bytes(uint word) {
   return vec4(word & 0xffu, (word >> 8) & 0xffu, (word >> 16) & 0xffu, word >> 24);
 }
 
-/// Quants (or float weights) of columns 8 piece .. 8 piece + 7 of a block, from its quads.
-void Piece(uvec4 quads[kQuads], uint piece, out vec4 low, out vec4 high) {
+/// Quants (or float weights) of eight columns from their words: one of a 4-bit type, two of q8_0,
+/// four of a 16-bit type, eight of f32.
+void Decode(uvec4 a, uvec4 b, out vec4 low, out vec4 high) {
   if (kIsNibble) {
-    const uint word = quads[0][piece];
-    low = Bytes(word & 0x0f0f0f0fu);
-    high = Bytes((word >> 4) & 0x0f0f0f0fu);
+    low = Bytes(a.x & 0x0f0f0f0fu);
+    high = Bytes((a.x >> 4) & 0x0f0f0f0fu);
   } else if (kType == kQ8_0) {
-    const uvec4 quad = quads[piece / 2u];
-    const uint a = quad[(piece & 1u) * 2u], b = quad[(piece & 1u) * 2u + 1u];
-    low = vec4(bitfieldExtract(int(a), 0, 8), bitfieldExtract(int(a), 8, 8),
-               bitfieldExtract(int(a), 16, 8), int(a) >> 24);
-    high = vec4(bitfieldExtract(int(b), 0, 8), bitfieldExtract(int(b), 8, 8),
-                bitfieldExtract(int(b), 16, 8), int(b) >> 24);
+    low = vec4(bitfieldExtract(int(a.x), 0, 8), bitfieldExtract(int(a.x), 8, 8),
+               bitfieldExtract(int(a.x), 16, 8), int(a.x) >> 24);
+    high = vec4(bitfieldExtract(int(a.y), 0, 8), bitfieldExtract(int(a.y), 8, 8),
+                bitfieldExtract(int(a.y), 16, 8), int(a.y) >> 24);
   } else if (kType == kF16) {
-    const uvec4 quad = quads[piece];
-    low = vec4(HalfToFloat(quad.x & 0xffffu), HalfToFloat(quad.x >> 16),
-               HalfToFloat(quad.y & 0xffffu), HalfToFloat(quad.y >> 16));
-    high = vec4(HalfToFloat(quad.z & 0xffffu), HalfToFloat(quad.z >> 16),
-                HalfToFloat(quad.w & 0xffffu), HalfToFloat(quad.w >> 16));
+    low = vec4(HalfToFloat(a.x & 0xffffu), HalfToFloat(a.x >> 16), HalfToFloat(a.y & 0xffffu),
+               HalfToFloat(a.y >> 16));
+    high = vec4(HalfToFloat(a.z & 0xffffu), HalfToFloat(a.z >> 16), HalfToFloat(a.w & 0xffffu),
+                HalfToFloat(a.w >> 16));
   } else if (kType == kBF16) {
-    const uvec4 quad = quads[piece];
-    low = uintBitsToFloat(uvec4(quad.x << 16, quad.x & 0xffff0000u, quad.y << 16,
-                                quad.y & 0xffff0000u));
-    high = uintBitsToFloat(uvec4(quad.z << 16, quad.z & 0xffff0000u, quad.w << 16,
-                                 quad.w & 0xffff0000u));
+    low = uintBitsToFloat(uvec4(a.x << 16, a.x & 0xffff0000u, a.y << 16, a.y & 0xffff0000u));
+    high = uintBitsToFloat(uvec4(a.z << 16, a.z & 0xffff0000u, a.w << 16, a.w & 0xffff0000u));
   } else {
-    low = uintBitsToFloat(quads[piece * 2u]);
-    high = uintBitsToFloat(quads[piece * 2u + 1u]);
+    low = uintBitsToFloat(a);
+    high = uintBitsToFloat(b);
   }
 }
 
-/// Piece, loading no more of the block than it needs.
-void LoadPiece(Quads quads, uint tile, uint block, uint blocks, uint lane, uint piece,
-               out vec4 low, out vec4 high) {
-  uvec4 raw[kQuads];
-  const uint first = piece * kQuads / 4u, last = (piece * kQuads + kQuads - 1u) / 4u;
-  [[unroll]] for (uint q = 0; q < kQuads; ++q) raw[q] = uvec4(0);
-  [[unroll]] for (uint q = 0; q < kQuads; ++q) {
-    if (q >= first && q <= last) raw[q] = quads.v[QuadAt(tile, block, blocks, q, lane)];
+/// Columns 8 piece .. 8 piece + 7 of a block, from its quads.
+void Piece(uvec4 quads[kQuads], uint piece, out vec4 low, out vec4 high) {
+  if (kIsNibble) {
+    Decode(uvec4(quads[0][piece]), uvec4(0), low, high);
+  } else if (kType == kQ8_0) {
+    const uvec4 quad = quads[piece / 2u];
+    Decode((piece & 1u) == 0 ? quad : quad.zwzw, uvec4(0), low, high);
+  } else if (kType == kF32) {
+    Decode(quads[piece * 2u], quads[piece * 2u + 1u], low, high);
+  } else {
+    Decode(quads[piece], uvec4(0), low, high);
   }
-  Piece(raw, piece, low, high);
+}
+
+/// The same, loading no more of the block than it needs.
+void LoadPiece(Words words, uint tile, uint block, uint blocks, uint lane, uint piece, out vec4 low,
+               out vec4 high) {
+  const uint quad = piece * kQuads / 4u;  // The first, or the one all eight are in.
+  const uint at = QuadAt(tile, block, blocks, quad, lane) * 4u;
+  uvec4 a = uvec4(0), b = uvec4(0);
+  if (kIsNibble) {
+    a.x = words.v[at + piece];
+  } else if (kType == kQ8_0) {
+    const uint first = at + (piece & 1u) * 2u;
+    a.xy = uvec2(words.v[first], words.v[first + 1u]);
+  } else {
+    a = uvec4(words.v[at], words.v[at + 1u], words.v[at + 2u], words.v[at + 3u]);
+    if (kType == kF32) {
+      b = uvec4(words.v[at + 128u], words.v[at + 129u], words.v[at + 130u], words.v[at + 131u]);
+    }
+  }
+  Decode(a, b, low, high);
 }

@@ -1,9 +1,9 @@
-// Every op on the CPU backend, in the shapes of one decode step and one prefill chunk of an 8B
+// Every op on a backend, in the shapes of one decode step and one prefill chunk of an 8B
 // model.
 //
-//   build/bin/ops_bench [--benchmark_filter=Attend]
+//   [CORMORANT_BENCH_BACKEND=vulkan] build/bin/ops_bench [--benchmark_filter=Attend]
 //
-// A line is a tape of one op, replayed by Submit on all cores. bytes_per_second counts what the op
+// A line is a tape of one op, submitted and waited for. bytes_per_second counts what the op
 // must read and write of tensors and cache at least, to be held against the ReadMemory line of
 // kernels_bench. CORMORANT_CPU chooses the instruction set.
 #include <benchmark/benchmark.h>
@@ -72,6 +72,7 @@ class Bench {
   std::vector<std::vector<std::byte>> bytes_;
   uint64_t moved_ = 0;
   KvBinding kv_;
+  std::unique_ptr<Backend> backend_;  // Before what it hands out.
   std::unique_ptr<Buffer> slab_, tables_;
 };
 
@@ -122,23 +123,28 @@ StepBuffer Bench::MakeStep() const {
 }
 
 void Bench::Run(benchmark::State& state) {
+  const char* const asked = std::getenv("CORMORANT_BENCH_BACKEND");
+  const std::string name = asked != nullptr ? asked : "cpu";
   const BackendDef* def = nullptr;
   for (const BackendDef* known : AllBackendDefs()) {
-    if (known->name == "cpu") def = known;
+    if (known->name == name) def = known;
   }
+  if (def == nullptr) return state.SkipWithError(("no backend " + name).c_str());
   auto opened = def->open({});
   if (!opened.ok()) return state.SkipWithError(std::string(opened.status().message()).c_str());
-  Backend& backend = **opened;
+  backend_ = *std::move(opened);
+  Backend& backend = *backend_;
   const Tape tape = std::move(builder_).Finish();
   MakeCache(backend);
   const auto weights = *backend.LoadWeights(weights_, tape, nullptr);
   const auto arena = *backend.Allocate(tape.arena_bytes + 64);
   const auto out = *backend.Allocate(tape.out_bytes + 64);
-  const auto plan = *backend.Compile(tape, {weights.get(), arena.get(), out.get(), &kv_});
   const StepBuffer step = MakeStep();
+  const auto plan = *backend.Compile(
+      tape, {weights.get(), arena.get(), out.get(), &kv_, step.bytes().size()});
   for (auto _ : state) {
     const auto tick = backend.Submit(*plan, step.bytes());
-    benchmark::DoNotOptimize(tick);
+    if (!tick.ok() || !backend.Wait(*tick).ok()) return state.SkipWithError("a step failed");
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * moved_));
 }
