@@ -30,7 +30,7 @@ struct DeviceInfo {
   uint32_t index = 0;
   std::string name;
   bool usable = false;
-  std::string reason;  // Why not usable; empty when usable.
+  std::string reason;         // Why not usable; empty when usable.
   bool by_name_only = false;  // A software driver: `auto` never takes it.
   uint64_t memory_total = 0;
   uint64_t memory_free = 0;
@@ -138,8 +138,8 @@ class Backend {
                                                                const Tape& tape,
                                                                LoadObserver* observer) = 0;
 
-  /// Device bytes a plan of this tape takes beside its regions: scratch of its kernels, and its copy
-  /// of the step buffer where the device needs one. Pure.
+  /// Device bytes a plan of this tape takes beside its regions: scratch of its kernels, and its
+  /// copy of the step buffer where the device needs one. Pure.
   virtual uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry,
                              uint64_t step_bytes) const = 0;
   /// Picks kernels and records. Slow (milliseconds), off the decode path.

@@ -18,8 +18,8 @@ struct BackendModule {
 
 /// Version, compiler and the sizes that the interface depends on.
 inline std::string ModuleBuild() {
-  return absl::StrCat(CORMORANT_VERSION, " ", __VERSION__, " ", sizeof(Op), " ",
-                      sizeof(DeviceInfo), " ", sizeof(Bindings), " ", sizeof(KvBinding));
+  return absl::StrCat(CORMORANT_VERSION, " ", __VERSION__, " ", sizeof(Op), " ", sizeof(DeviceInfo),
+                      " ", sizeof(Bindings), " ", sizeof(KvBinding));
 }
 
 using BackendModuleFunction = const BackendModule* (*)();

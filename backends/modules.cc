@@ -44,9 +44,9 @@ void AddModule(const std::string& path, Registry* registry) {
     return fail(absl::StrCat("it was built as '", module->build, "', this library as '",
                              ModuleBuild(), "'; install both from one build"));
   }
-  module->set_log([](void*, int level,
-                     const char* text) { Log(static_cast<LogLevel>(level), text); },
-                  nullptr, LogLevel::kDebug);
+  module->set_log(
+      [](void*, int level, const char* text) { Log(static_cast<LogLevel>(level), text); }, nullptr,
+      LogLevel::kDebug);
   registry->defs.push_back(module->def);
 }
 
@@ -60,8 +60,7 @@ Registry MakeRegistry() {
     std::vector<std::string> paths;
     for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
       const std::string name = entry.path().filename().string();
-      const bool is_module =
-          absl::StartsWith(name, "libcormorant_") && absl::EndsWith(name, ".so");
+      const bool is_module = absl::StartsWith(name, "libcormorant_") && absl::EndsWith(name, ".so");
       if (!is_module || std::find(seen.begin(), seen.end(), name) != seen.end()) continue;
       seen.push_back(name);
       paths.push_back(entry.path().string());

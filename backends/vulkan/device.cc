@@ -84,7 +84,8 @@ LogicalDevice::~LogicalDevice() {
   vkDestroyDevice(device_, nullptr);
 }
 
-absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Allocate(uint64_t bytes, MemoryUse use) {
+absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Allocate(uint64_t bytes,
+                                                                      MemoryUse use) {
   if (bytes > facts_.allocation_max) {
     return absl::ResourceExhaustedError(
         absl::StrCat("one buffer of ", bytes, " bytes was asked for; the Vulkan device allows ",
@@ -159,7 +160,7 @@ absl::StatusOr<LogicalDevice::Stage*> LogicalDevice::NextStage() {
 }
 
 absl::StatusOr<Tick> LogicalDevice::RunCopy(Stage& stage, VkBuffer from, VkBuffer to,
-                                     const VkBufferCopy& copy) {
+                                            const VkBufferCopy& copy) {
   const VkCommandBufferBeginInfo begin = {VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr,
                                           VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
   CORM_VK(vkBeginCommandBuffer(stage.commands, &begin));
@@ -188,7 +189,8 @@ absl::Status LogicalDevice::Fill(DeviceBuffer& buffer) {
   return RunCopy(*stage, VK_NULL_HANDLE, buffer.handle_, {}).status();
 }
 
-absl::Status LogicalDevice::Write(DeviceBuffer& to, uint64_t offset, std::span<const std::byte> from) {
+absl::Status LogicalDevice::Write(DeviceBuffer& to, uint64_t offset,
+                                  std::span<const std::byte> from) {
   if (from.empty()) return absl::OkStatus();
   if (to.mapped_ != nullptr) {
     std::memcpy(to.mapped_ + offset, from.data(), from.size());
@@ -204,7 +206,8 @@ absl::Status LogicalDevice::Write(DeviceBuffer& to, uint64_t offset, std::span<c
   return absl::OkStatus();
 }
 
-absl::Status LogicalDevice::Read(std::span<std::byte> to, const DeviceBuffer& from, uint64_t offset) {
+absl::Status LogicalDevice::Read(std::span<std::byte> to, const DeviceBuffer& from,
+                                 uint64_t offset) {
   if (to.empty()) return absl::OkStatus();
   // A discrete device's window is mapped, but the host reads it word by word.
   if (from.mapped_ != nullptr && (facts_.is_uma || to.size() <= kWindowReadMax)) {

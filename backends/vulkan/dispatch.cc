@@ -64,6 +64,7 @@ Tuning TuningOf(const DeviceFacts& facts) {
     tuning.lanes = facts.has_shuffle && facts.subgroup_size <= 32 ? facts.subgroup_size : 0;
     tuning.matmul_m = tuning.matmul_n = 2;
     tuning.row_threads = 32;
+    tuning.attend_threads = 32;
     tuning.splits = 2;
   }
   return tuning;
@@ -135,8 +136,8 @@ void DispatchBuilder::Add(const EmbedOp& op) {
   const struct {
     VkDeviceAddress y, quads, scales, step;
     uint32_t columns, blocks;
-  } arguments = {At(op.y), Data(op.table), Scales(op.table), at_.step,
-                 columns,  Groups(columns, kTile)};
+  } arguments = {At(op.y), Data(op.table), Scales(op.table),
+                 at_.step, columns,        Groups(columns, kTile)};
   Emit(kShader_embed, {kElementThreads, ShaderType(op.table.dtype)},
        {Groups(columns, 8 * kElementThreads), rows_, 1}, arguments)
       .ranges = TensorRanges(op);
@@ -193,11 +194,11 @@ void DispatchBuilder::Add(const MatMulOp& op) {
   const MatMulArguments arguments = MatMulOf(op);
   const uint32_t m = tuning_.matmul_m, n = tuning_.matmul_n;
   const uint32_t threads = tuning_.matmul_rows / (4 * m) * (tuning_.matmul_columns / (4 * n));
-  Emit(kShader_matmul,
-       {threads, ShaderType(op.w.dtype), tuning_.matmul_rows, tuning_.matmul_columns, m, n},
-       {Groups(arguments.rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows),
-        1},
-       arguments)
+  Emit(
+      kShader_matmul,
+      {threads, ShaderType(op.w.dtype), tuning_.matmul_rows, tuning_.matmul_columns, m, n},
+      {Groups(arguments.rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows), 1},
+      arguments)
       .ranges = TensorRanges(op);
 }
 
@@ -206,8 +207,8 @@ void DispatchBuilder::Add(const ActOp& op) {
     VkDeviceAddress y, gate, up, step;
     uint32_t columns, live;
   } arguments = {At(op.y), At(op.gate), At(op.up), at_.step, Stride(op.y), Live()};
-  Emit(kShader_act, {kElementThreads},
-       {Groups(Stride(op.y), kElementThreads), Rows(), 1}, arguments)
+  Emit(kShader_act, {kElementThreads}, {Groups(Stride(op.y), kElementThreads), Rows(), 1},
+       arguments)
       .ranges = TensorRanges(op);
 }
 

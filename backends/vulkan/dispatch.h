@@ -27,6 +27,7 @@ struct Tuning {
   uint32_t matmul_m = 1, matmul_n = 1;  // Fours of outputs an invocation.
   uint32_t few_rows = 8;                // Up to which matvec and split attention are used.
   uint32_t row_threads = 128;           // A workgroup of a row or a head.
+  uint32_t attend_threads = 64;         // Of split attention.
   uint32_t splits = 8;                  // Of the pages of a head in decode.
 
   std::string ToString() const;
@@ -72,10 +73,7 @@ class DispatchBuilder {
  public:
   DispatchBuilder(const Tuning& tuning, const KvGeometry& geometry, uint32_t pages_per_slab,
                   const Addresses& addresses)
-      : tuning_(tuning),
-        geometry_(geometry),
-        pages_per_slab_(pages_per_slab),
-        at_(addresses) {}
+      : tuning_(tuning), geometry_(geometry), pages_per_slab_(pages_per_slab), at_(addresses) {}
 
   void Build(const Tape& tape);
 
@@ -132,7 +130,7 @@ class DispatchBuilder {
   const uint32_t pages_per_slab_;
   const Addresses at_;
   uint32_t rows_ = 1, out_rows_ = 1;
-  bool is_out_ = false;  // Past the tape's GatherRows.
+  bool is_out_ = false;        // Past the tape's GatherRows.
   uint64_t tables_bytes_ = 0;  // Reserved at the start of scratch.
   std::vector<RopeSpec> ropes_;
   std::vector<uint32_t> rope_at_;

@@ -9,7 +9,6 @@
 namespace cormorant::vulkan {
 namespace {
 
-constexpr uint32_t kSplitThreads = 64;
 constexpr Range kWriteScratch = {Resource::kScratch, 0, 1, true};
 constexpr Range kReadScratch = {Resource::kScratch, 0, 1, false};
 
@@ -45,10 +44,17 @@ void DispatchBuilder::Add(const KvWriteOp& op) {
   const struct {
     VkDeviceAddress k, v, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head, layer;
-  } arguments = {At(op.k), At(op.v), at_.step, at_.slabs, at_.tables, pages_per_slab_,
-                 geometry_.pages_per_head, op.layer};
+  } arguments = {At(op.k),
+                 At(op.v),
+                 at_.step,
+                 at_.slabs,
+                 at_.tables,
+                 pages_per_slab_,
+                 geometry_.pages_per_head,
+                 op.layer};
   Emit(kShader_kv_write, CacheConstants(32), {rows_, geometry_.kv_heads, 1}, arguments).ranges = {
-      Touch(op.k, false), Touch(op.v, false), Layers(Resource::kRows, op.layer, op.layer + 1, true), Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
+      Touch(op.k, false), Touch(op.v, false), Layers(Resource::kRows, op.layer, op.layer + 1, true),
+      Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
 }
 
 void DispatchBuilder::Add(const AttendOp& op) {
@@ -73,21 +79,24 @@ void DispatchBuilder::AddSplitAttend(const AttendOp& op) {
     VkDeviceAddress q, scores, partials, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head, layer, splits;
     float scale;
-  } split = {At(op.q), scores, partials, at_.step, at_.slabs, at_.tables, pages_per_slab_,
-             geometry_.pages_per_head, op.layer, splits, op.scale};
-  Constants constants = CacheConstants(kSplitThreads);
+  } split = {At(op.q),  scores,     partials,        at_.step,
+             at_.slabs, at_.tables, pages_per_slab_, geometry_.pages_per_head,
+             op.layer,  splits,     op.scale};
+  Constants constants = CacheConstants(tuning_.attend_threads);
   constants.push_back(group);
   const std::array<uint32_t, 3> grid = {splits, geometry_.kv_heads, rows_};
-  Emit(kShader_attend_split, constants, grid, split).ranges = {Touch(op.q, false), Layers(Resource::kRows, op.layer, op.layer + 1, false),
-                                                               kWriteScratch};
+  Emit(kShader_attend_split, constants, grid, split).ranges = {
+      Touch(op.q, false), Layers(Resource::kRows, op.layer, op.layer + 1, false), kWriteScratch};
   const struct {
     VkDeviceAddress o, scores, partials, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head, layer;
-  } finish = {At(op.o), scores, partials, at_.step, at_.slabs, at_.tables, pages_per_slab_,
-              geometry_.pages_per_head, op.layer};
+  } finish = {At(op.o),  scores,     partials,        at_.step,
+              at_.slabs, at_.tables, pages_per_slab_, geometry_.pages_per_head,
+              op.layer};
   constants.push_back(splits);
   Emit(kShader_attend_finish, constants, grid, finish).ranges = {
-      Touch(op.o, true), kReadScratch, Layers(Resource::kStamps, op.layer, op.layer + 1, false), Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
+      Touch(op.o, true), kReadScratch, Layers(Resource::kStamps, op.layer, op.layer + 1, false),
+      Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
 }
 
 void DispatchBuilder::AddTiledAttend(const AttendOp& op) {
@@ -97,29 +106,39 @@ void DispatchBuilder::AddTiledAttend(const AttendOp& op) {
     VkDeviceAddress q, o, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head, layer;
     float scale;
-  } arguments = {At(op.q), At(op.o), at_.step, at_.slabs, at_.tables, pages_per_slab_,
-                 geometry_.pages_per_head, op.layer, op.scale};
+  } arguments = {At(op.q),
+                 At(op.o),
+                 at_.step,
+                 at_.slabs,
+                 at_.tables,
+                 pages_per_slab_,
+                 geometry_.pages_per_head,
+                 op.layer,
+                 op.scale};
   Constants constants = CacheConstants(2 * queries);
   constants.push_back(group);
   constants.push_back(queries);
   const uint32_t blocks = static_cast<uint32_t>(CeilDiv(rows_, queries / group));
   Emit(kShader_attend_tile, constants, {blocks, geometry_.kv_heads, 1}, arguments).ranges = {
-      Touch(op.q, false), Touch(op.o, true), Layers(Resource::kRows, op.layer, op.layer + 1, false), Layers(Resource::kStamps, op.layer, op.layer + 1, false), Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
+      Touch(op.q, false), Touch(op.o, true), Layers(Resource::kRows, op.layer, op.layer + 1, false),
+      Layers(Resource::kStamps, op.layer, op.layer + 1, false),
+      Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
 }
 
 void DispatchBuilder::Add(const KvAgesOp& op) {
   const struct {
     VkDeviceAddress ages, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head;
-  } arguments = {At(op.ages), at_.step, at_.slabs, at_.tables, pages_per_slab_,
-                 geometry_.pages_per_head};
+  } arguments = {At(op.ages), at_.step,        at_.slabs,
+                 at_.tables,  pages_per_slab_, geometry_.pages_per_head};
   Emit(kShader_kv_ages, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments)
-      .ranges = {Touch(op.ages, true), Layers(Resource::kRows, 0, geometry_.layers, false), Layers(Resource::kStamps, 0, geometry_.layers, false)};
+      .ranges = {Touch(op.ages, true), Layers(Resource::kRows, 0, geometry_.layers, false),
+                 Layers(Resource::kStamps, 0, geometry_.layers, false)};
 }
 
 void DispatchBuilder::Add(const KvCompactOp&) {
-  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} *
-                                                              geometry_.pages_per_head * 12);
+  scratch_bytes = std::max(
+      scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} * geometry_.pages_per_head * 12);
   const struct {
     VkDeviceAddress scratch, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head;
@@ -127,20 +146,31 @@ void DispatchBuilder::Add(const KvCompactOp&) {
                  geometry_.pages_per_head};
   Emit(kShader_kv_compact, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1},
        arguments)
-      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false), Layers(Resource::kRows, 0, geometry_.layers, true), Layers(Resource::kStamps, 0, geometry_.layers, false), Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
+      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false),
+                 Layers(Resource::kRows, 0, geometry_.layers, true),
+                 Layers(Resource::kStamps, 0, geometry_.layers, false),
+                 Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
 }
 
 void DispatchBuilder::Add(const KvRebaseOp& op) {
-  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} *
-                                                              geometry_.pages_per_head * 12);
+  scratch_bytes = std::max(
+      scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} * geometry_.pages_per_head * 12);
   const struct {
     VkDeviceAddress scratch, frequencies, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head, pairs;
-  } arguments = {at_.scratch + tables_bytes_, Frequencies(op.rope), at_.step, at_.slabs,
-                 at_.tables, pages_per_slab_, geometry_.pages_per_head, op.rope.dims / 2};
-  Emit(kShader_kv_rebase, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1},
-       arguments)
-      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false), Layers(Resource::kRows, 0, geometry_.layers, true), Layers(Resource::kStamps, 0, geometry_.layers, false), Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
+  } arguments = {at_.scratch + tables_bytes_,
+                 Frequencies(op.rope),
+                 at_.step,
+                 at_.slabs,
+                 at_.tables,
+                 pages_per_slab_,
+                 geometry_.pages_per_head,
+                 op.rope.dims / 2};
+  Emit(kShader_kv_rebase, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments)
+      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false),
+                 Layers(Resource::kRows, 0, geometry_.layers, true),
+                 Layers(Resource::kStamps, 0, geometry_.layers, false),
+                 Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
 }
 
 }  // namespace cormorant::vulkan

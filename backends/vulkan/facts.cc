@@ -141,19 +141,17 @@ void ChooseMemory(VkPhysicalDeviceType type, DeviceFacts* facts) {
   const auto first = [](uint32_t a, uint32_t b) { return a != kNoMemoryType ? a : b; };
   const uint32_t shared =
       first(FindType(memory, kLocal | kHost | kCached, 0), FindType(memory, kLocal | kHost, 0));
-  const bool may_be_uma = type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ||
-                          type == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  const bool may_be_uma =
+      type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU || type == VK_PHYSICAL_DEVICE_TYPE_CPU;
   facts->is_uma = may_be_uma && shared != kNoMemoryType && !IsDisabled("uma");
-  facts->device_type =
-      facts->is_uma
-          ? shared
-          : first(FindType(memory, kLocal, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT),
-                  FindType(memory, kLocal, 0));
+  facts->device_type = facts->is_uma
+                           ? shared
+                           : first(FindType(memory, kLocal, VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT),
+                                   FindType(memory, kLocal, 0));
   if (!facts->is_uma && !IsDisabled("window")) {
     facts->window_type = FindType(memory, kLocal | kHost, 0);
   }
-  facts->upload_type =
-      first(FindType(memory, kHost, kLocal), FindType(memory, kHost, 0));
+  facts->upload_type = first(FindType(memory, kHost, kLocal), FindType(memory, kHost, 0));
   facts->readback_type = first(FindType(memory, kHost | kCached, 0), facts->upload_type);
   if (facts->device_type == kNoMemoryType) return;
   facts->heap = memory.memoryTypes[facts->device_type].heapIndex;
@@ -227,12 +225,12 @@ DeviceFacts ReadFacts(VkPhysicalDevice device) {
   facts.has_timeline = features.timelineSemaphore != 0 && !IsDisabled("timeline");
   facts.has_budget =
       HasExtension(device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) && !IsDisabled("budget");
-  facts.has_integer_dot =
-      is_13 && properties13.integerDotProduct4x8BitPackedSignedAccelerated != 0 &&
-      !IsDisabled("integer_dot");
-  facts.has_shuffle =
-      (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0 &&
-      (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 && !IsDisabled("shuffle");
+  facts.has_integer_dot = is_13 &&
+                          properties13.integerDotProduct4x8BitPackedSignedAccelerated != 0 &&
+                          !IsDisabled("integer_dot");
+  facts.has_shuffle = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0 &&
+                      (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
+                      !IsDisabled("shuffle");
   facts.subgroup_size = subgroup.subgroupSize;
   facts.shared_bytes_max = basic.limits.maxComputeSharedMemorySize;
   facts.workgroup_max = std::min(basic.limits.maxComputeWorkGroupInvocations,
@@ -250,9 +248,8 @@ DeviceFacts ReadFacts(VkPhysicalDevice device) {
 MemoryBudget ReadBudget(const DeviceFacts& facts) {
   VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-  VkPhysicalDeviceMemoryProperties2 memory = {
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
-      facts.has_budget ? &budget : nullptr};
+  VkPhysicalDeviceMemoryProperties2 memory = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+                                              facts.has_budget ? &budget : nullptr};
   vkGetPhysicalDeviceMemoryProperties2(facts.handle, &memory);
   MemoryBudget result{facts.heap_bytes, facts.heap_bytes};
   if (facts.has_budget) {

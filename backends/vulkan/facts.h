@@ -23,12 +23,12 @@ struct DeviceFacts {
   bool usable = false;
   std::string reason;  // Why not usable.
 
-  bool is_cpu = false;       // A software driver.
-  bool is_uma = false;       // LogicalDevice memory is the host's: it is mapped, nothing is staged.
+  bool is_cpu = false;  // A software driver.
+  bool is_uma = false;  // LogicalDevice memory is the host's: it is mapped, nothing is staged.
   bool has_timeline = false;
-  bool has_budget = false;         // VK_EXT_memory_budget
-  bool has_integer_dot = false;    // Accelerated 4 x 8-bit dot products.
-  bool has_shuffle = false;        // Between the lanes of a subgroup.
+  bool has_budget = false;       // VK_EXT_memory_budget
+  bool has_integer_dot = false;  // Accelerated 4 x 8-bit dot products.
+  bool has_shuffle = false;      // Between the lanes of a subgroup.
   uint32_t subgroup_size = 0;
   uint32_t shared_bytes_max = 0;
   uint32_t workgroup_max = 0;
@@ -36,8 +36,9 @@ struct DeviceFacts {
   uint32_t queue_family = 0;
 
   // Memory types; kNoMemoryType where there is none.
-  uint32_t device_type = kNoMemoryType;    // Fastest; mapped when is_uma.
-  uint32_t window_type = kNoMemoryType;    // LogicalDevice memory the host can write, on a discrete device.
+  uint32_t device_type = kNoMemoryType;  // Fastest; mapped when is_uma.
+  uint32_t window_type =
+      kNoMemoryType;  // LogicalDevice memory the host can write, on a discrete device.
   uint32_t upload_type = kNoMemoryType;    // Host memory the device reads.
   uint32_t readback_type = kNoMemoryType;  // Host memory the host reads fast.
   uint32_t heap = 0;                       // Of device_type.

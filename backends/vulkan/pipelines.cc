@@ -54,8 +54,8 @@ std::string LoadCache(const std::string& path) {
   if (all.size() < sizeof(header)) return "";
   std::memcpy(&header, all.data(), sizeof(header));
   const absl::string_view bytes = absl::string_view(all).substr(sizeof(header));
-  const bool is_whole = header.magic == kMagic && header.bytes == bytes.size() &&
-                        header.checksum == Checksum(bytes);
+  const bool is_whole =
+      header.magic == kMagic && header.bytes == bytes.size() && header.checksum == Checksum(bytes);
   if (!is_whole) {
     Log(LogLevel::kWarning, absl::StrCat("ignoring the damaged pipeline cache ", path));
     return "";

@@ -45,9 +45,8 @@ absl::StatusOr<std::unique_ptr<DevicePlan>> DevicePlan::Compile(const Tape& tape
   DispatchBuilder sizes(tuning, kv.geometry, kv.pages_per_slab, {});
   sizes.Build(tape);
   CORM_ASSIGN_OR_RETURN(
-      plan->memory_,
-      device->Allocate(plan->scratch_at_ + RoundUp(sizes.scratch_bytes, kAlignment),
-                       MemoryUse::kDevice));
+      plan->memory_, device->Allocate(plan->scratch_at_ + RoundUp(sizes.scratch_bytes, kAlignment),
+                                      MemoryUse::kDevice));
   if (plan->memory_->mapped() == nullptr) {
     CORM_ASSIGN_OR_RETURN(plan->upload_, device->Allocate(plan->scratch_at_, MemoryUse::kUpload));
   }
@@ -102,8 +101,7 @@ absl::Status DevicePlan::Record(std::span<const Dispatch> dispatches, Pipelines*
                           pipelines->Get(*dispatch.shader, dispatch.constants));
     vkCmdBindPipeline(commands_, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vkCmdPushConstants(commands_, pipelines->layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                       static_cast<uint32_t>(dispatch.arguments.size()),
-                       dispatch.arguments.data());
+                       static_cast<uint32_t>(dispatch.arguments.size()), dispatch.arguments.data());
     vkCmdDispatch(commands_, dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
     return absl::OkStatus();
   };
@@ -125,10 +123,10 @@ absl::Status DevicePlan::Record(std::span<const Dispatch> dispatches, Pipelines*
     group.push_back(&dispatch);
   }
   CORM_RETURN_IF_ERROR(flush());
-  RecordBarrier(commands_, kCompute, VK_ACCESS_SHADER_WRITE_BIT,
-                VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-                VK_ACCESS_HOST_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
-                    VK_ACCESS_TRANSFER_WRITE_BIT);
+  RecordBarrier(
+      commands_, kCompute, VK_ACCESS_SHADER_WRITE_BIT,
+      VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+      VK_ACCESS_HOST_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
   CORM_VK(vkEndCommandBuffer(commands_));
   return absl::OkStatus();
 }

@@ -20,14 +20,16 @@ class DevicePlan final : public Plan {
                         uint64_t step_bytes);
   static absl::StatusOr<std::unique_ptr<DevicePlan>> Compile(const Tape& tape,
                                                              const Bindings& bindings,
-                                                             const Tuning& tuning, LogicalDevice* device,
+                                                             const Tuning& tuning,
+                                                             LogicalDevice* device,
                                                              Pipelines* pipelines);
   ~DevicePlan() override;
 
   absl::StatusOr<Tick> Submit(std::span<const std::byte> step);
 
  private:
-  DevicePlan(const Bindings& bindings, LogicalDevice* device) : bindings_(bindings), device_(device) {}
+  DevicePlan(const Bindings& bindings, LogicalDevice* device)
+      : bindings_(bindings), device_(device) {}
   absl::Status Record(std::span<const Dispatch> dispatches, Pipelines* pipelines);
   absl::Status WriteSlabs();
 

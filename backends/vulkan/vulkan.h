@@ -11,10 +11,10 @@ namespace cormorant::vulkan {
 absl::Status ToStatus(VkResult result, absl::string_view what);
 
 /// The function returns the status of a call that is not VK_SUCCESS.
-#define CORM_VK(call)                                                                            \
-  do {                                                                                           \
-    const VkResult corm_vk_ = (call);                                                            \
-    if (corm_vk_ != VK_SUCCESS) return ::cormorant::vulkan::ToStatus(corm_vk_, #call);           \
+#define CORM_VK(call)                                                                  \
+  do {                                                                                 \
+    const VkResult corm_vk_ = (call);                                                  \
+    if (corm_vk_ != VK_SUCCESS) return ::cormorant::vulkan::ToStatus(corm_vk_, #call); \
   } while (false)
 
 }  // namespace cormorant::vulkan

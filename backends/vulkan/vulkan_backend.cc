@@ -117,7 +117,8 @@ absl::StatusOr<std::unique_ptr<Backend>> Open(const DeviceOptions& options) {
                                                    " Vulkan devices, see `cormorant devices`"));
   }
   const DeviceFacts& facts = devices[options.index];
-  if (!facts.usable) return absl::FailedPreconditionError(absl::StrCat(facts.name, ": ", facts.reason));
+  if (!facts.usable)
+    return absl::FailedPreconditionError(absl::StrCat(facts.name, ": ", facts.reason));
   CORM_ASSIGN_OR_RETURN(std::unique_ptr<LogicalDevice> device, LogicalDevice::Open(facts));
   CORM_ASSIGN_OR_RETURN(std::unique_ptr<Pipelines> pipelines, Pipelines::Create(device.get()));
   return std::make_unique<VulkanBackend>(Describe(facts, options.index), std::move(device),

@@ -12,8 +12,8 @@
 namespace cormorant::vulkan {
 namespace {
 
-constexpr uint32_t kTile = 32;          // Rows and columns.
-constexpr uint64_t kAlignment = 256;    // Of each part in its buffer.
+constexpr uint32_t kTile = 32;             // Rows and columns.
+constexpr uint64_t kAlignment = 256;       // Of each part in its buffer.
 constexpr uint64_t kPackBytes = 4u << 20;  // Packed at a time where memory is not mapped.
 
 /// How the tape uses a tensor.

@@ -24,7 +24,8 @@ class DeviceWeights final : public Weights {
   static uint64_t Bytes(std::span<const HostTensor> tensors, const Tape& tape,
                         const DeviceFacts& facts);
   static absl::StatusOr<std::unique_ptr<DeviceWeights>> Load(std::span<const HostTensor> tensors,
-                                                             const Tape& tape, LogicalDevice* device,
+                                                             const Tape& tape,
+                                                             LogicalDevice* device,
                                                              LoadObserver* observer);
 
   const HostTensor& tensor(uint64_t index) const { return tensors_[index]; }

@@ -2,9 +2,10 @@
 //
 // Decode reads the whole cache for one row, so the pages of a KV head are split over workgroups
 // (grid: splits, KV heads, rows), and all query heads of the head's group share each read. A lane
-// has a row of the page (keys lie transposed for that), slices of lanes share the dimensions. The
-// scores go to memory: attend_finish needs them for the stamps, once the sum over all splits is
-// known. Each split leaves its greatest score, its sum and its weighted values.
+// scores whole rows (keys lie transposed for that; a word of f16 keys has two rows), so scoring
+// needs no exchange. Scores go to memory: once their maximum is known the values are weighed, and
+// attend_finish needs them for the stamps. Each split leaves its greatest score, its sum of shares
+// and its weighted values.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -21,19 +22,22 @@ layout(push_constant) uniform Arguments {
   uint pages_per_slab, pages_per_head, layer, splits;
   float scale;
 };
-const uint kSlices = kThreads / 32u;
 const uint kGroup4 = (kGroup + 3u) / 4u;
+const uint kRowsEach = kKeysAreQ8 != 0 ? 1u : 2u;  // Rows a lane scores.
+const uint kPageLanes = 32u / kRowsEach;
+const uint kPagesAtOnce = kThreads / kPageLanes;
 const uint kColumns = kHeadDim / 4u;  // Of values, in fours.
 const uint kParts = kThreads > kColumns ? kThreads / kColumns : 1u;
 const uint kColumnsEach = (kColumns + kThreads - 1u) / kThreads;
-shared vec4 query[kHeadDim * kGroup4];               // [dimension][head of the group]
-shared vec4 slice_scores[kSlices * 32u * kGroup4];   // [slice][row][head]
-shared float shares[32u * kGroup];                   // [row][head]
-shared float greatest[kGroup];
+shared vec4 query[kHeadDim * kGroup4];              // [dimension][head of the group]
+shared float shares[kPagesAtOnce * 32u * kGroup];   // [page][row][head]
+shared float lane_values[kThreads * kGroup];        // [lane][head]
 shared vec4 part_sums[kParts * kColumns];
+vec4 row_scores[kRowsEach * kGroup4];               // [row][head], of this lane
 
 void LoadQuery(uint row, uint kv_head) {
-  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kHeadDim * kGroup4 * 4u; i += kThreads) {
+  const uint count = kHeadDim * kGroup4 * 4u;
+  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < count; i += kThreads) {
     const uint d = i % kHeadDim, g = i / kHeadDim;
     const uint head = row * kKvHeads * kGroup + kv_head * kGroup + g;
     query[d * kGroup4 + g / 4u][g % 4u] = g < kGroup ? q.v[head * kHeadDim + d] * scale : 0.0;
@@ -41,28 +45,47 @@ void LoadQuery(uint row, uint kv_head) {
   barrier();
 }
 
-/// This slice's part of the scores of a page.
-void ScorePage(Page page) {
-  const uint lane = gl_LocalInvocationID.x % 32u, slice = gl_LocalInvocationID.x / 32u;
-  vec4 sum[kGroup4];
-  [[unroll]] for (uint g = 0; g < kGroup4; ++g) sum[g] = vec4(0.0);
-  [[dont_unroll]] for (uint i = slice; i < kHeadDim / 4u; i += kSlices) {
-    const vec4 key = Key4(page, lane, i);
+/// Scores of this lane's rows of a page, the first of them `row`.
+void ScoreRows(Page page, uint row) {
+  [[unroll]] for (uint i = 0; i < kRowsEach * kGroup4; ++i) row_scores[i] = vec4(0.0);
+  [[dont_unroll]] for (uint i = 0; i < kHeadDim / 4u; ++i) {
+    vec4 key = vec4(0.0);
+    if (kKeysAreQ8 != 0) key = Key4(page, row, i);
     [[unroll]] for (uint c = 0; c < 4u; ++c) {
+      const uint d = i * 4u + c;
+      vec2 pair = vec2(key[c]);
+      if (kKeysAreQ8 == 0) pair = unpackHalf2x16(PageWord(page, (d * kPageRows + row) / 2u));
       [[unroll]] for (uint g = 0; g < kGroup4; ++g) {
-        sum[g] = fma(vec4(key[c]), query[(i * 4u + c) * kGroup4 + g], sum[g]);
+        const vec4 a = query[d * kGroup4 + g];
+        [[unroll]] for (uint r = 0; r < kRowsEach; ++r) {
+          row_scores[r * kGroup4 + g] = fma(vec4(pair[r]), a, row_scores[r * kGroup4 + g]);
+        }
       }
     }
   }
-  [[unroll]] for (uint g = 0; g < kGroup4; ++g) {
-    slice_scores[gl_LocalInvocationID.x * kGroup4 + g] = sum[g];
+}
+
+/// Folds lane_values of all lanes into those of the first, by maximum or by sum.
+void Fold(bool by_maximum) {
+  const uint thread = gl_LocalInvocationID.x;
+  barrier();
+  [[dont_unroll]] for (uint n = kThreads / 2u; n > 0; n /= 2u) {
+    if (thread < n) {
+      [[unroll]] for (uint g = 0; g < kGroup; ++g) {
+        const float a = lane_values[thread * kGroup + g];
+        const float b = lane_values[(thread + n) * kGroup + g];
+        lane_values[thread * kGroup + g] = by_maximum ? max(a, b) : a + b;
+      }
+    }
+    barrier();
   }
 }
 
 void main() {
   const uint split = gl_WorkGroupID.x, kv_head = gl_WorkGroupID.y, row = gl_WorkGroupID.z;
   if (row >= step.v[kStepRows]) return;
-  const uint thread = gl_LocalInvocationID.x, lane = thread % 32u, slice = thread / 32u;
+  const uint thread = gl_LocalInvocationID.x;
+  const uint page_lane = thread / kPageLanes, first_of_lane = thread % kPageLanes * kRowsEach;
   const uint head = layer * kKvHeads + kv_head, slots = pages_per_head * kPageRows;
   const RowPlace place = PlaceOf(step, row, head);
   const uint table = Sequence(step, place.sequence, kTable);
@@ -71,77 +94,70 @@ void main() {
   const uint first_page = split * each, last_page = min(first_page + each, pages);
   const uint first_head = (row * kKvHeads + kv_head) * kGroup;  // Of q and scores.
   if (first_page >= last_page) {
-    if (thread < kGroup) partials.v[((first_head + thread) * splits + split) * (kHeadDim + 2u) + 1u] = 0.0;
+    const uint at = ((first_head + thread) * splits + split) * (kHeadDim + 2u);
+    if (thread < kGroup) partials.v[at + 1u] = 0.0;
     return;
   }
   LoadQuery(row, kv_head);
 
-  float most[kGroup];  // Of the rows of this lane; this slice has every kSlices-th head.
+  float most[kGroup];
   [[unroll]] for (uint g = 0; g < kGroup; ++g) most[g] = -kInfinity;
-  [[dont_unroll]] for (uint p = first_page; p < last_page; ++p) {
-    ScorePage(PageOf(cache, table, head, p));
-    barrier();
-    const uint slot = p * 32u + lane;
-    [[unroll]] for (uint g = 0; g < kGroup; ++g) {
-      if (g % kSlices != slice || slot >= place.visible) continue;
-      float score = 0.0;
-      [[unroll]] for (uint w = 0; w < kSlices; ++w) {
-        score += slice_scores[(w * 32u + lane) * kGroup4 + g / 4u][g % 4u];
+  [[dont_unroll]] for (uint p = first_page + page_lane; p < last_page; p += kPagesAtOnce) {
+    ScoreRows(PageOf(cache, table, head, p), first_of_lane);
+    [[unroll]] for (uint r = 0; r < kRowsEach; ++r) {
+      const uint slot = p * 32u + first_of_lane + r;
+      if (slot >= place.visible) continue;
+      [[unroll]] for (uint g = 0; g < kGroup; ++g) {
+        const float score = row_scores[r * kGroup4 + g / 4u][g % 4u];
+        scores.v[(first_head + g) * slots + slot] = score;
+        most[g] = max(most[g], score);
       }
-      scores.v[(first_head + g) * slots + slot] = score;
-      most[g] = max(most[g], score);
     }
-    barrier();
   }
-  [[unroll]] for (uint g = 0; g < kGroup; ++g) {
-    if (g % kSlices == slice) shares[lane * kGroup + g] = most[g];
-  }
-  barrier();
-  if (thread < kGroup) {
-    float m = -kInfinity;
-    [[dont_unroll]] for (uint r = 0; r < 32u; ++r) m = max(m, shares[r * kGroup + thread]);
-    greatest[thread] = m;
-  }
-  barrier();
+  [[unroll]] for (uint g = 0; g < kGroup; ++g) lane_values[thread * kGroup + g] = most[g];
+  Fold(true);
 
-  float total[kGroup];
+  float greatest[kGroup], total[kGroup];
   vec4 sum[kGroup * kColumnsEach];
-  [[unroll]] for (uint g = 0; g < kGroup; ++g) total[g] = 0.0;
-  [[unroll]] for (uint g = 0; g < kGroup * kColumnsEach; ++g) sum[g] = vec4(0.0);
+  [[unroll]] for (uint g = 0; g < kGroup; ++g) {
+    greatest[g] = lane_values[g];
+    total[g] = 0.0;
+  }
+  [[unroll]] for (uint i = 0; i < kGroup * kColumnsEach; ++i) sum[i] = vec4(0.0);
   const uint part = thread / kColumns, first_column = thread % kColumns;
-  [[dont_unroll]] for (uint p = first_page; p < last_page; ++p) {
-    const uint slot = p * 32u + lane;
-    [[unroll]] for (uint g = 0; g < kGroup; ++g) {
-      if (g % kSlices != slice) continue;
-      float share = 0.0;
-      if (slot < place.visible) {
-        share = Exp(scores.v[(first_head + g) * slots + slot] - greatest[g]);
+  [[dont_unroll]] for (uint first = first_page; first < last_page; first += kPagesAtOnce) {
+    barrier();
+    [[unroll]] for (uint r = 0; r < kRowsEach; ++r) {
+      const uint slot = (first + page_lane) * 32u + first_of_lane + r;
+      const bool is_live = first + page_lane < last_page && slot < place.visible;
+      [[unroll]] for (uint g = 0; g < kGroup; ++g) {
+        float share = 0.0;
+        if (is_live) share = Exp(scores.v[(first_head + g) * slots + slot] - greatest[g]);
+        total[g] += share;
+        shares[(page_lane * 32u + first_of_lane + r) * kGroup + g] = share;
       }
-      total[g] += share;
-      shares[lane * kGroup + g] = share;
     }
     barrier();
-    Page page = PageOf(cache, table, head, p);
-    const uint rows = min(place.visible - p * 32u, 32u);
-    if (part < kParts) {
+    const uint count = part < kParts ? min(kPagesAtOnce, last_page - first) : 0u;
+    [[dont_unroll]] for (uint p = 0; p < count; ++p) {
+      Page page = PageOf(cache, table, head, first + p);
+      const uint rows = min(place.visible - (first + p) * 32u, 32u);
       [[dont_unroll]] for (uint r = part; r < rows; r += kParts) {
         [[unroll]] for (uint c = 0; c < kColumnsEach; ++c) {
           const uint column = first_column + c * kThreads;
           if (column >= kColumns) continue;
           const vec4 value = Value4(page, r, column);
           [[unroll]] for (uint g = 0; g < kGroup; ++g) {
-            sum[g * kColumnsEach + c] = fma(vec4(shares[r * kGroup + g]), value,
-                                            sum[g * kColumnsEach + c]);
+            const float share = shares[(p * 32u + r) * kGroup + g];
+            sum[g * kColumnsEach + c] = fma(vec4(share), value, sum[g * kColumnsEach + c]);
           }
         }
       }
     }
-    barrier();
   }
+  [[unroll]] for (uint g = 0; g < kGroup; ++g) lane_values[thread * kGroup + g] = total[g];
+  Fold(false);
 
-  [[unroll]] for (uint g = 0; g < kGroup; ++g) {
-    if (g % kSlices == slice) shares[lane * kGroup + g] = total[g];
-  }
   [[unroll]] for (uint g = 0; g < kGroup; ++g) {
     const uint at = ((first_head + g) * splits + split) * (kHeadDim + 2u);
     if (part < kParts) {
@@ -159,10 +175,8 @@ void main() {
       partials.v[at + 2u + d] = value;
     }
     if (thread == 0) {
-      float sum_of_shares = 0.0;
-      [[dont_unroll]] for (uint r = 0; r < 32u; ++r) sum_of_shares += shares[r * kGroup + g];
       partials.v[at] = greatest[g];
-      partials.v[at + 1u] = sum_of_shares;
+      partials.v[at + 1u] = lane_values[g];
     }
     barrier();
   }

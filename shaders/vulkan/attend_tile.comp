@@ -1,10 +1,10 @@
 // Attention of many rows, with the stamps. See AttendOp in runtime/ops/ops.h.
 //
 // Prefill: a workgroup (grid: row blocks, KV heads) takes kQueries queries, the rows of a block
-// times the query heads of the KV head, over all pages they see: flash attention (arXiv 2205.14135),
-// page by page with a running maximum. An invocation has 4 queries by 4 rows of scores and 4
-// queries by an eighth of the dimensions of output. When rows are judged, a second pass over the
-// keys with the log-sum-exp known stamps what was important: the newest step that says so wins.
+// times the query heads of the KV head, over all pages they see: flash attention (arXiv
+// 2205.14135), page by page with a running maximum. An invocation has 4 queries by 4 rows of scores
+// and 4 queries by an eighth of the dimensions of output. When rows are judged, a second pass over
+// the keys with the log-sum-exp known stamps what was important: the newest step that says so wins.
 // A block may hold rows of several sequences; they take turns.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -67,12 +67,22 @@ void LoadQueries(Block block, uint tile_row) {
 }
 
 void LoadKeys(Page page, uint slice, uint rows) {
-  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kSlice / 4u * 32u; i += kThreads) {
-    const uint row = i % 32u, column = slice * (kSlice / 4u) + i / 32u;
-    const vec4 key =
-        column * 4u < kHeadDim && row < rows ? Key4(page, row, column) : vec4(0.0);
-    [[unroll]] for (uint j = 0; j < 4u; ++j) {
-      slice_of[(i / 32u * 4u + j) * 8u + row / 4u][row % 4u] = key[j];
+  if (kKeysAreQ8 != 0) {
+    [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kSlice / 4u * 32u; i += kThreads) {
+      const uint row = i % 32u, column = slice * (kSlice / 4u) + i / 32u;
+      const bool is_live = column * 4u < kHeadDim && row < rows;
+      const vec4 key = is_live ? Key4(page, row, column) : vec4(0.0);
+      [[unroll]] for (uint j = 0; j < 4u; ++j) {
+        slice_of[(i / 32u * 4u + j) * 8u + row / 4u][row % 4u] = key[j];
+      }
+    }
+  } else {  // A word has one dimension of two rows.
+    [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kSlice * 16u; i += kThreads) {
+      const uint row = i % 16u * 2u, d = i / 16u, dim = slice * kSlice + d;
+      vec2 pair = vec2(0.0);
+      if (dim < kHeadDim) pair = unpackHalf2x16(PageWord(page, (dim * kPageRows + row) / 2u));
+      slice_of[d * 8u + row / 4u][row % 4u] = row < rows ? pair.x : 0.0;
+      slice_of[d * 8u + row / 4u][row % 4u + 1u] = row + 1u < rows ? pair.y : 0.0;
     }
   }
   barrier();
@@ -106,7 +116,9 @@ void Softmax(uint page) {
   if (n < kQueries) {
     const uint rows = min(visible[n] - min(page * 32u, visible[n]), 32u);
     float most = greatest[n];
-    [[dont_unroll]] for (uint r = 0; r < rows; ++r) most = max(most, shares[r * kQ4 + n / 4u][n % 4u]);
+    [[dont_unroll]] for (uint r = 0; r < rows; ++r) {
+      most = max(most, shares[r * kQ4 + n / 4u][n % 4u]);
+    }
     float sum = 0.0;
     [[dont_unroll]] for (uint r = 0; r < 32u; ++r) {
       const float share = r < rows ? Exp(shares[r * kQ4 + n / 4u][n % 4u] - most) : 0.0;
@@ -191,7 +203,8 @@ void Stamp(Block block, Cache cache, uint tile_row) {
       [[unroll]] for (uint n = 0; n < 4u; ++n) {
         const uint index = n4 * 4u + n;
         const bool sees = p * 32u + r4 * 4u + r < visible[index];
-        if (sees && score[n][r] >= least[index]) newest = max(newest, clock + RowOf(tile_row, index));
+        const uint now = clock + RowOf(tile_row, index);
+        if (sees && score[n][r] >= least[index]) newest = max(newest, now);
       }
       if (newest > 0u) atomicMax(stamp[r4 * 4u + r], newest);
     }

@@ -1,9 +1,9 @@
 // What every Vulkan kernel shares: buffers by address, the step buffer, exact conversions.
 //
 // Buffers are reached by device address (no descriptors): a plan freezes addresses in its push
-// constants, so a recorded command buffer needs nothing else. No kernel uses subgroup operations,
-// so none assumes a subgroup size (matmul_lanes, for drivers on a CPU, uses them at any size). Only 32-bit loads and stores are used: no 8-bit or 16-bit
-// storage, no float16 and no int64 is required of a device.
+// constants, so a recorded command buffer needs nothing else. Kernels use no subgroup operations,
+// so none assumes a subgroup size (matmul_lanes alone does, for drivers on a CPU). Only 32-bit
+// loads and stores are used: no 8-bit or 16-bit storage, no float16, no int64 is required.
 //
 // Transcendental functions are our own, because Vulkan promises too little of the built-in ones
 // (sin and cos: 2^-11; exp: 3 + 2|x| ulp) and devices would disagree.
@@ -52,7 +52,8 @@ float HalfToFloat(uint bits) {
 
 /// f32 to f16, to nearest even (packHalf2x16 may round otherwise).
 uint FloatToHalf(float x) {
-  const uint bits = floatBitsToUint(x), sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+  const uint bits = floatBitsToUint(x), sign = (bits >> 16) & 0x8000u;
+  const uint magnitude = bits & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return sign | 0x7e00u;
   if (magnitude >= 0x47800000u) return sign | 0x7c00u;
   if (magnitude >= 0x38800000u) {  // Normal; a carry out of the mantissa is right as it is.

@@ -117,7 +117,9 @@ void main() {
   [[dont_unroll]] for (uint w = thread; w < pages_per_head; w += kThreads) scratch.v[done + w] = 0u;
   FindLastPosition(head);
   [[dont_unroll]] for (uint base = 0u; base <= last_position; base += window) {
-    [[dont_unroll]] for (uint w = thread; w < pages_per_head; w += kThreads) scratch.v[map + w] = 0u;
+    [[dont_unroll]] for (uint w = thread; w < pages_per_head; w += kThreads) {
+      scratch.v[map + w] = 0u;
+    }
     memoryBarrierBuffer();
     barrier();
     [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {

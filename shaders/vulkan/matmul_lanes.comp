@@ -3,9 +3,9 @@
 // Such a driver runs a subgroup in one vector register, where arithmetic is nearly free and every
 // load or store of an invocation is a scalar one with a branch before it: what counts is loads per
 // product. So nothing is staged in shared memory. A workgroup is one subgroup; each lane has kTiles
-// rows of w, decodes eight columns at a time into registers, and meets kBatch rows of x, whose eight
-// values the lanes load once and tell each other. (The one kernel that uses subgroup operations; it
-// takes any subgroup size up to 32.)
+// rows of w, decodes eight columns at a time into registers, and meets kBatch rows of x, whose
+// eight values the lanes load once and tell each other. (The one kernel that uses subgroup
+// operations; it takes any subgroup size up to 32.)
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_shuffle : require

@@ -5,7 +5,8 @@
 
 /// Shifts `value` right by `shift` (1..31), to nearest even; `sticky`: more bits below.
 uint RoundShift(uint value, uint shift, bool sticky) {
-  const uint kept = value >> shift, rest = value & ((1u << shift) - 1u), half_way = 1u << (shift - 1u);
+  const uint kept = value >> shift, rest = value & ((1u << shift) - 1u);
+  const uint half_way = 1u << (shift - 1u);
   const bool up = rest > half_way || (rest == half_way && (sticky || (kept & 1u) == 1u));
   return kept + uint(up);
 }
