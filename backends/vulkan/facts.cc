@@ -221,7 +221,7 @@ DeviceFacts ReadFacts(VkPhysicalDevice device) {
   facts.name = basic.deviceName;
   facts.driver = absl::StrCat(driver.driverName, " ", driver.driverInfo);
   std::copy_n(basic.pipelineCacheUUID, VK_UUID_SIZE, facts.cache_uuid.begin());
-  facts.is_cpu = basic.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  facts.is_cpu = basic.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && !IsDisabled("cpu");
   facts.has_timeline = features.timelineSemaphore != 0 && !IsDisabled("timeline");
   facts.has_budget =
       HasExtension(device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) && !IsDisabled("budget");

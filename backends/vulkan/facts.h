@@ -1,7 +1,8 @@
 // What a Vulkan device can do, as far as kernels and memory are chosen by it.
 //
 // The environment variable CORMORANT_VULKAN_DISABLE, a list as "timeline,uma", takes features away,
-// so that what is written for lesser devices is tested on better ones.
+// so that what is written for lesser devices is tested on better ones; "cpu" makes a software
+// driver run the kernels of GPUs.
 #pragma once
 #include <array>
 #include <cstdint>

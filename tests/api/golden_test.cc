@@ -49,7 +49,8 @@ int Compare(void* user, size_t index, const float* logits, size_t vocab) {
 struct Way {
   const char* name;
   const char* backend;
-  const char* isa;
+  const char* variable;  // Of the environment; empty: none.
+  const char* value;
   const char* kv_type;
   int all_logits;
   double divergence_most;
@@ -57,7 +58,11 @@ struct Way {
 
 class Golden : public ApiModel, public ::testing::WithParamInterface<Way> {
  protected:
-  void TearDown() override { unsetenv("CORMORANT_CPU"); }
+  void TearDown() override {
+    unsetenv("CORMORANT_CPU");
+    unsetenv("CORMORANT_VULKAN_DISABLE");
+    unsetenv("CORMORANT_VULKAN_SHUFFLE");
+  }
 };
 
 TEST_P(Golden, LogitsAreThoseOfExactArithmetic) {
@@ -70,7 +75,7 @@ TEST_P(Golden, LogitsAreThoseOfExactArithmetic) {
         {row["ids"].get<std::vector<uint32_t>>(), row["log_p"].get<std::vector<double>>()});
   }
   const auto ids = golden["ids"].get<std::vector<uint32_t>>();
-  if (*way.isa != '\0') setenv("CORMORANT_CPU", way.isa, 1);
+  if (*way.variable != '\0') setenv(way.variable, way.value, 1);
   options.backend = way.backend;
   options.kv_type = way.kv_type;
   options.all_logits = way.all_logits;
@@ -89,14 +94,19 @@ TEST_P(Golden, LogitsAreThoseOfExactArithmetic) {
 
 // Rows of the cache are f16 in all of them; q8_0 rows cost 4e-4 (design figure), bounded at twice.
 constexpr Way kWays[] = {
-    {"reference", "reference", "", "f16", 1, 1e-5},
-    {"portable", "cpu", "portable", "f16", 1, 1e-5},
-    {"avx2", "cpu", "avx2", "f16", 1, 1e-5},
-    {"avx512", "cpu", "avx512", "f16", 1, 1e-5},
-    {"neon", "cpu", "neon", "f16", 1, 1e-5},
-    {"step_by_step", "cpu", "", "f16", 0, 1e-5},
-    {"q8_rows", "cpu", "", "q8_0", 1, 8e-4},
-    {"q8_rows_step_by_step", "cpu", "", "q8_0", 0, 8e-4},
+    {"reference", "reference", "", "", "f16", 1, 1e-5},
+    {"portable", "cpu", "CORMORANT_CPU", "portable", "f16", 1, 1e-5},
+    {"avx2", "cpu", "CORMORANT_CPU", "avx2", "f16", 1, 1e-5},
+    {"avx512", "cpu", "CORMORANT_CPU", "avx512", "f16", 1, 1e-5},
+    {"neon", "cpu", "CORMORANT_CPU", "neon", "f16", 1, 1e-5},
+    {"step_by_step", "cpu", "", "", "f16", 0, 1e-5},
+    {"q8_rows", "cpu", "", "", "q8_0", 1, 8e-4},
+    {"q8_rows_step_by_step", "cpu", "", "", "q8_0", 0, 8e-4},
+    {"vulkan", "vulkan", "", "", "f16", 1, 1e-5},
+    {"vulkan_step_by_step", "vulkan", "", "", "f16", 0, 1e-5},
+    {"vulkan_q8_rows", "vulkan", "", "", "q8_0", 1, 8e-4},
+    {"vulkan_as_on_a_gpu", "vulkan", "CORMORANT_VULKAN_DISABLE", "cpu,uma", "f16", 1, 1e-5},
+    {"vulkan_shuffled", "vulkan", "CORMORANT_VULKAN_SHUFFLE", "3", "f16", 1, 1e-5},
 };
 INSTANTIATE_TEST_SUITE_P(Way, Golden, ::testing::ValuesIn(kWays),
                          [](const auto& info) { return std::string(info.param.name); });
