@@ -1,6 +1,7 @@
 // Tape fragments shared by decoders. See blocks.h.
 #include "models/blocks.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -72,6 +73,9 @@ void LogitsHead(const ModelConfig& config, Tensor x, WeightTable& weights, TapeB
   const char* name = weights.Has("output.weight") ? "output.weight" : "token_embd.weight";
   const Tensor logits = builder.Out(DType::kF32, {builder.out_rows(), config.vocab, 1});
   builder.Add(MatMulOp{logits, h, weights.Take(name, {config.vocab, config.width})});
+  const std::array<uint32_t, 3> top = {builder.out_rows(), std::min(config.vocab, kTopLogits), 1};
+  const Tensor values = builder.Out(DType::kF32, top), indices = builder.Out(DType::kU32, top);
+  builder.Add(TopKOp{values, indices, logits});
 }
 
 }  // namespace cormorant

@@ -26,7 +26,7 @@ void GatedMlp(const ModelConfig& config, uint32_t layer, Tensor x, WeightTable& 
               TapeBuilder& builder);
 
 /// Logits [O,V] of the wanted rows: output(norm(x)), with the embedding as output matrix where the
-/// file has none of its own (tied weights).
+/// file has none of its own (tied weights). Then the greatest of them: the end of every tape.
 void LogitsHead(const ModelConfig& config, Tensor x, WeightTable& weights, TapeBuilder& builder);
 
 }  // namespace cormorant

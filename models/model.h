@@ -68,11 +68,14 @@ class WeightTable {
   std::vector<std::string> problems_;
 };
 
+/// Logits of a row that a tape picks out, so that sampling need not read all V of them.
+constexpr uint32_t kTopLogits = 128;
+
 struct ModelDef {
   absl::string_view architecture;  // As general.architecture names it.
   absl::StatusOr<ModelConfig> (*read_config)(const GgufFile& file);
-  /// Writes a step of builder.rows() rows: token ids in, logits [O,V] (the builder's first Out)
-  /// out.
+  /// Writes a step of builder.rows() rows: token ids in, and three tensors out, in this order: the
+  /// logits [O,V], and of their TopK, the last op, values and indices [O,min(V,kTopLogits)].
   void (*write_tape)(const ModelConfig& config, WeightTable& weights, TapeBuilder& builder);
 };
 

@@ -80,6 +80,7 @@ class Compiler {
     is_out_ = true;
     AddStep(op, MakeGather(op));
   }
+  void Add(const TopKOp& op) { AddStep(op, MakeTopK(op)); }
   void Add(const MatMulOp& op);
   void Add(const AttendOp& op) {
     EndRows();

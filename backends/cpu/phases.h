@@ -93,6 +93,7 @@ std::unique_ptr<RowStep> MakeRope(const RopeOp& op, const AngleTable& table,
                                   const Kernels& kernels);
 std::unique_ptr<RowStep> MakeKvWrite(const KvWriteOp& op, const Kernels& kernels);
 std::unique_ptr<RowStep> MakeGather(const GatherRowsOp& op);
+std::unique_ptr<RowStep> MakeTopK(const TopKOp& op);
 /// Quantizes x [R,K] into tiles at `tiles`.
 std::unique_ptr<RowStep> MakeQuantize(const Tensor& x, uint64_t tiles, const Kernels& kernels);
 

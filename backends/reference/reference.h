@@ -21,7 +21,7 @@ struct Scratch {
   std::vector<float> k, v;      // [slots of a head, E], dequantized.
   std::vector<double> scores;   // [slots of a head]
   std::vector<double> sums;     // [E]
-  std::vector<uint32_t> order;  // [slots of a head]
+  std::vector<uint32_t> order;  // [slots of a head, or V]
   std::vector<uint8_t> leaves;  // [slots of a head]
 };
 
@@ -75,6 +75,7 @@ void Run(const MatMulOp& op, Replay& replay);
 void Run(const ActOp& op, Replay& replay);
 void Run(const RopeOp& op, Replay& replay);
 void Run(const GatherRowsOp& op, Replay& replay);
+void Run(const TopKOp& op, Replay& replay);
 void Run(const KvWriteOp& op, Replay& replay);
 void Run(const AttendOp& op, Replay& replay);
 void Run(const KvAgesOp& op, Replay& replay);

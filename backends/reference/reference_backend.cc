@@ -57,11 +57,11 @@ struct HostPlan final : public Plan {
 
 /// What the ops of a tape need of Scratch, in elements.
 struct ScratchSizes {
-  uint64_t weights = 0, rows = 0, head_dim = 0, slots = 0;
+  uint64_t weights = 0, rows = 0, head_dim = 0, slots = 0, order = 0;
   uint64_t bytes() const {
     return weights * sizeof(float) + rows * head_dim * 2 * sizeof(float) +
-           head_dim * sizeof(double) +
-           slots * (sizeof(double) + sizeof(uint32_t) + sizeof(uint8_t));
+           head_dim * sizeof(double) + slots * (sizeof(double) + sizeof(uint8_t)) +
+           order * sizeof(uint32_t);
   }
 };
 
@@ -77,12 +77,16 @@ ScratchSizes SizeScratch(const Tape& tape, const KvGeometry& geometry) {
           });
         },
         op);
+    if (const auto* top = std::get_if<TopKOp>(&op)) {
+      sizes.order = std::max<uint64_t>(sizes.order, top->x.shape[1]);
+    }
     const bool is_attend = std::holds_alternative<AttendOp>(op);
     if (is_attend || std::holds_alternative<KvCompactOp>(op) ||
         std::holds_alternative<KvRebaseOp>(op)) {
       sizes.slots = uint64_t{geometry.pages_per_head} * kPageRows;
       sizes.head_dim = geometry.head_dim;
       sizes.rows = std::max(sizes.rows, is_attend ? sizes.slots : 1);
+      sizes.order = std::max(sizes.order, sizes.slots);
     }
   }
   return sizes;
@@ -138,7 +142,7 @@ class ReferenceBackend final : public Backend {
     plan->scratch.v.resize(sizes.rows * sizes.head_dim);
     plan->scratch.sums.resize(sizes.head_dim);
     plan->scratch.scores.resize(sizes.slots);
-    plan->scratch.order.resize(sizes.slots);
+    plan->scratch.order.resize(sizes.order);
     plan->scratch.leaves.resize(sizes.slots);
     return plan;
   }

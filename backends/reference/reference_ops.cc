@@ -1,6 +1,8 @@
 // The reference of the ops on activations. See runtime/ops/ops.h for what each one computes.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "backends/reference/reference.h"
 #include "runtime/format/dequantize.h"
@@ -98,6 +100,21 @@ void Run(const GatherRowsOp& op, Replay& replay) {
   for (uint32_t j = 0; j < replay.rows; ++j) {
     const float* from = replay.At(op.x) + replay.step.out_index()[j] * width;
     std::memcpy(replay.At(op.y) + j * width, from, width * sizeof(float));
+  }
+}
+
+void Run(const TopKOp& op, Replay& replay) {
+  const uint32_t width = op.x.shape[1], k = op.values.shape[1];
+  uint32_t* order = replay.scratch->order.data();
+  for (uint64_t o = 0; o < replay.rows; ++o) {
+    const float* x = replay.At(op.x) + o * width;
+    const auto value = [&](uint32_t i) { return std::isnan(x[i]) ? -INFINITY : x[i]; };
+    std::iota(order, order + width, 0u);
+    std::partial_sort(order, order + k, order + width, [&](uint32_t a, uint32_t b) {
+      return value(a) > value(b) || (value(a) == value(b) && a < b);
+    });
+    std::copy_n(order, k, replay.At<uint32_t>(op.indices) + o * k);
+    std::transform(order, order + k, replay.At(op.values) + o * k, value);
   }
 }
 

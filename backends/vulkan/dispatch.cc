@@ -64,7 +64,8 @@ Tuning TuningOf(const DeviceFacts& facts) {
     tuning.lanes = facts.has_shuffle && facts.subgroup_size <= 32 ? facts.subgroup_size : 0;
     tuning.matmul_m = tuning.matmul_n = 2;
     tuning.row_threads = 32;
-    tuning.attend_threads = 32;
+    tuning.attend_threads = tuning.top_k_threads = 32;
+    tuning.top_k_slice = 16384;
     tuning.splits = 2;
   }
   return tuning;
@@ -232,6 +233,50 @@ void DispatchBuilder::Add(const GatherRowsOp& op) {
   Emit(kShader_gather_rows, {kElementThreads},
        {Groups(Stride(op.x), kElementThreads), out_rows_, 1}, arguments)
       .ranges = TensorRanges(op);
+}
+
+void DispatchBuilder::Add(const TopKOp& op) {
+  struct Arguments {
+    VkDeviceAddress x, indices_of, values, indices, row_of_all, step;
+    uint32_t count, slice, k, columns, live;
+  };
+  const uint32_t columns = op.x.shape[1], k = op.values.shape[1];
+  uint32_t sorted = 1;
+  while (sorted < k) sorted *= 2;
+  // Slices at least four times as long as what they leave, else the second dispatch has no less.
+  const uint32_t slice = std::max(tuning_.top_k_slice, 4 * k), slices = Groups(columns, slice);
+  const uint64_t part_bytes = RoundUp(uint64_t{Rows()} * slices * k * 4, 256);
+  const VkDeviceAddress candidates = at_.scratch + tables_bytes_;
+  const Constants constants = {tuning_.top_k_threads, sorted, 0};
+  const Range write = {Resource::kScratch, 0, 1, true}, read = {Resource::kScratch, 0, 1, false};
+  if (slices == 1) {
+    const Arguments whole = {At(op.x), 0,        At(op.values), At(op.indices),
+                             At(op.x), at_.step, columns,       columns,
+                             k,        columns,  Live()};
+    Emit(kShader_top_k, constants, {1, Rows(), 1}, whole).ranges = TensorRanges(op);
+    return;
+  }
+  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + 2 * part_bytes);
+  const Arguments by_slice = {At(op.x), 0,        candidates, candidates + part_bytes,
+                              At(op.x), at_.step, columns,    slice,
+                              k,        columns,  Live()};
+  Emit(kShader_top_k, constants, {slices, Rows(), 1}, by_slice).ranges = {Touch(op.x, false),
+                                                                          write};
+  const Arguments of_slices = {candidates,
+                               candidates + part_bytes,
+                               At(op.values),
+                               At(op.indices),
+                               At(op.x),
+                               at_.step,
+                               slices * k,
+                               slices * k,
+                               k,
+                               columns,
+                               Live()};
+  Dispatch& last =
+      Emit(kShader_top_k, {tuning_.top_k_threads, sorted, 1}, {1, Rows(), 1}, of_slices);
+  last.ranges = TensorRanges(op);
+  last.ranges.push_back(read);
 }
 
 }  // namespace cormorant::vulkan

@@ -28,7 +28,9 @@ struct Tuning {
   uint32_t few_rows = 8;                // Up to which matvec and split attention are used.
   uint32_t row_threads = 128;           // A workgroup of a row or a head.
   uint32_t attend_threads = 64;         // Of split attention.
-  uint32_t splits = 8;                  // Of the pages of a head in decode.
+  uint32_t top_k_threads = 128;
+  uint32_t top_k_slice = 4096;  // Numbers a workgroup looks at.
+  uint32_t splits = 8;          // Of the pages of a head in decode.
 
   std::string ToString() const;
 };
@@ -89,6 +91,7 @@ class DispatchBuilder {
   void Add(const ActOp& op);
   void Add(const RopeOp& op);
   void Add(const GatherRowsOp& op);
+  void Add(const TopKOp& op);
   void Add(const KvWriteOp& op);
   void Add(const AttendOp& op);
   void Add(const KvAgesOp& op);

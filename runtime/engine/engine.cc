@@ -60,14 +60,22 @@ class LoadTeller final : public LoadObserver {
 
 }  // namespace
 
-Engine::Engine(const EngineOptions& options)
-    : options_(options), ledger_(options.memory_cap_bytes, options.kv_cap_bytes) {}
+Engine::Engine(std::unique_ptr<Backend> backend, const EngineOptions& options)
+    : options_(options),
+      ledger_(options.memory_cap_bytes, options.kv_cap_bytes),
+      backend_(std::move(backend)) {}
 
 Engine::~Engine() = default;
 
 absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(const EngineOptions& options,
                                                        Progress on_load) {
-  std::shared_ptr<Engine> engine(new Engine(options));
+  return CreateOn(nullptr, options, on_load);
+}
+
+absl::StatusOr<std::shared_ptr<Engine>> Engine::CreateOn(std::unique_ptr<Backend> backend,
+                                                         const EngineOptions& options,
+                                                         Progress on_load) {
+  std::shared_ptr<Engine> engine(new Engine(std::move(backend), options));
   CORM_RETURN_IF_ERROR(engine->Load(on_load));
   return engine;
 }
@@ -78,7 +86,9 @@ absl::Status Engine::Load(Progress on_load) {
   absl::StatusOr<Vocabulary> vocabulary = ReadVocabulary(model_->gguf());
   if (!vocabulary.ok()) return At(options_.model_path, vocabulary.status());
   CORM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Create(*std::move(vocabulary)));
-  CORM_ASSIGN_OR_RETURN(backend_, OpenBackend(options_));
+  if (backend_ == nullptr) {
+    CORM_ASSIGN_OR_RETURN(backend_, OpenBackend(options_));
+  }
   CORM_ASSIGN_OR_RETURN(plan_, PlanEngine(options_, *model_, *backend_));
   CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kActivations, plan_.activations));
   CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kStaging, plan_.staging));
@@ -131,7 +141,9 @@ absl::Status Engine::CompilePlans() {
                           step_->bytes().size()};
   for (const Tape& tape : tapes) {
     CORM_ASSIGN_OR_RETURN(std::unique_ptr<Plan> plan, backend_->Compile(tape, bindings));
-    plans_.push_back({tape.rows, std::move(plan)});
+    const TopKOp* top = std::get_if<TopKOp>(&tape.ops.back());
+    CORM_CHECK(top != nullptr && top->x.region == Region::kOut);  // As ModelDef asks.
+    plans_.push_back({tape.rows, *top, std::move(plan)});
   }
   return absl::OkStatus();
 }
@@ -168,10 +180,12 @@ absl::Status Engine::Run(Request& request, absl::FunctionRef<bool()> after_step)
   CORM_CHECK(request.want != WantLogits::kAll || options_.all_logits);
   request.done = 0;
   request.logits_rows = 0;
+  request.top.clear();
   if (request.ids.empty()) return absl::OkStatus();
   std::unique_lock<std::mutex> lock(mutex_);
   const RequestId id = next_request_++;
-  Active active{&request, false, absl::OkStatus()};
+  Active active;
+  active.request = &request;
   active_[id] = &active;
   scheduler_->Add(id, static_cast<uint32_t>(request.ids.size()));
   for (;;) {
@@ -261,10 +275,17 @@ absl::Status Engine::Replay(std::span<Active* const> actives, std::span<const ui
   CORM_CHECK(plan != plans_.end());
   CORM_ASSIGN_OR_RETURN(const Tick tick, backend_->Submit(*plan->plan, step_->bytes()));
   CORM_RETURN_IF_ERROR(backend_->Wait(tick));
-  CORM_RETURN_IF_ERROR(ReadLogits(actives, rows));
+  for (const Active* active : actives) {
+    const bool is_top = active->request->want == WantLogits::kTop;
+    CORM_RETURN_IF_ERROR(is_top ? ReadTop(*active, plan->top) : ReadLogits(*active, plan->top));
+  }
   for (size_t i = 0; i < actives.size(); ++i) {
     actives[i]->request->done += rows[i];
     actives[i]->status = actives[i]->request->cache->Commit(rows[i]);
+    if (actives[i]->status.ok() || actives[i]->request->want != WantLogits::kTop) continue;
+    // The tokens are read and cannot be read again: when the session goes on, with options of its
+    // own, it may need all logits. Should the device be lost, the status says so already.
+    ReadLogits(*actives[i], plan->top).IgnoreError();
   }
   return absl::OkStatus();
 }
@@ -274,6 +295,7 @@ uint32_t Engine::FillStep(std::span<Active* const> actives, std::span<const uint
   for (uint32_t s = 0; s < actives.size(); ++s) {
     const Request& request = *actives[s]->request;
     const SessionCache& cache = *request.cache;
+    actives[s]->out_row = out;
     step_->sequences()[s] = cache.Describe(row, rows[s], request.pin);
     std::copy(cache.counts().begin(), cache.counts().end(), step_->counts(s).begin());
     for (uint32_t i = 0; i < rows[s]; ++i, ++row) {
@@ -281,9 +303,10 @@ uint32_t Engine::FillStep(std::span<Active* const> actives, std::span<const uint
       step_->positions()[row] = cache.next_position() + i;
       const bool is_last = request.done + i + 1 == request.ids.size();
       const bool wanted =
-          request.want == WantLogits::kAll || (request.want == WantLogits::kLast && is_last);
+          request.want == WantLogits::kAll || (request.want != WantLogits::kNone && is_last);
       if (wanted) step_->out_index()[out++] = row;
     }
+    actives[s]->out_rows = out - actives[s]->out_row;
   }
   StepHeader& header = step_->header();
   header.rows = row;
@@ -292,23 +315,32 @@ uint32_t Engine::FillStep(std::span<Active* const> actives, std::span<const uint
   return row;
 }
 
-absl::Status Engine::ReadLogits(std::span<Active* const> actives, std::span<const uint32_t> rows) {
-  const uint64_t row_bytes = uint64_t{model_->config().vocab} * sizeof(float);
-  uint64_t at = 0;
-  for (size_t s = 0; s < actives.size(); ++s) {
-    Request& request = *actives[s]->request;
-    request.logits_rows = 0;
-    if (request.want == WantLogits::kAll) {
-      request.logits_rows = rows[s];
-    } else if (request.want == WantLogits::kLast && request.done + rows[s] == request.ids.size()) {
-      request.logits_rows = 1;
-    }
-    if (request.logits_rows == 0) continue;
-    request.logits.resize(uint64_t{request.logits_rows} * model_->config().vocab);
-    CORM_RETURN_IF_ERROR(backend_->Download(
-        std::as_writable_bytes(std::span<float>(request.logits)), *out_, at * row_bytes));
-    at += request.logits_rows;
-  }
+absl::Status Engine::ReadLogits(const Active& active, const TopKOp& from) {
+  Request& request = *active.request;
+  request.logits_rows = 0;
+  if (active.out_rows == 0) return absl::OkStatus();
+  const uint64_t vocab = from.x.shape[1];
+  request.logits.resize(active.out_rows * vocab);
+  CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span<float>(request.logits)),
+                                          *out_,
+                                          from.x.offset + active.out_row * vocab * sizeof(float)));
+  request.logits_rows = active.out_rows;
+  return absl::OkStatus();
+}
+
+absl::Status Engine::ReadTop(const Active& active, const TopKOp& from) {
+  if (active.out_rows == 0) return absl::OkStatus();
+  const uint32_t count = from.values.shape[1];
+  std::vector<float> values(count);
+  std::vector<uint32_t> ids(count);
+  const uint64_t row_at = uint64_t{active.out_row} * count * sizeof(float);
+  CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span<float>(values)), *out_,
+                                          from.values.offset + row_at));
+  CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span<uint32_t>(ids)), *out_,
+                                          from.indices.offset + row_at));
+  std::vector<TokenLogit>& top = active.request->top;
+  top.resize(count);
+  for (uint32_t i = 0; i < count; ++i) top[i] = {values[i], ids[i]};
   return absl::OkStatus();
 }
 

@@ -25,25 +25,32 @@
 #include "runtime/engine/kv_store.h"
 #include "runtime/engine/model_file.h"
 #include "runtime/engine/planner.h"
+#include "runtime/engine/sampler.h"
 #include "runtime/engine/session_cache.h"
 #include "runtime/sched/scheduler.h"
 #include "runtime/text/tokenizer.h"
 
 namespace cormorant {
 
-enum class WantLogits : uint8_t { kNone, kLast, kAll };
+enum class WantLogits : uint8_t {
+  kNone,
+  kTop,   // Of the last token, the greatest alone: a kilobyte from the device instead of V floats.
+  kLast,  // Of the last token.
+  kAll    // Of every token; needs EngineOptions::all_logits.
+};
 
 /// Tokens a session wants to read.
 struct Request {
   SessionCache* cache = nullptr;
   std::span<const uint32_t> ids;
   bool pin = false;
-  WantLogits want = WantLogits::kLast;  // kAll needs EngineOptions::all_logits.
+  WantLogits want = WantLogits::kLast;
 
   // Written by the engine, valid in after_step and once Run has returned:
   size_t done = 0;            // Tokens that are in the cache.
   std::vector<float> logits;  // Of the last step's wanted rows, [logits_rows, V].
   uint32_t logits_rows = 0;
+  std::vector<TokenLogit> top;  // kTop: the min(V, kTopLogits) greatest, greatest first.
 };
 
 class Engine {
@@ -53,6 +60,10 @@ class Engine {
   /// Opens the device, plans, loads. Errors as corm_engine_create describes.
   static absl::StatusOr<std::shared_ptr<Engine>> Create(const EngineOptions& options,
                                                         Progress on_load);
+  /// The same on a backend that is open already, whatever options.backend says.
+  static absl::StatusOr<std::shared_ptr<Engine>> CreateOn(std::unique_ptr<Backend> backend,
+                                                          const EngineOptions& options,
+                                                          Progress on_load);
   ~Engine();
 
   const EngineOptions& options() const { return options_; }
@@ -75,12 +86,15 @@ class Engine {
  private:
   struct Compiled {
     uint32_t rows;
+    TopKOp top;  // Where in out logits, values and indices are.
     std::unique_ptr<Plan> plan;
   };
   /// A request while it is inside Run().
   struct Active {
     Request* request = nullptr;
-    bool stepped = false;  // A step of it has ended since its owner last looked.
+    bool stepped = false;   // A step of it has ended since its owner last looked.
+    uint32_t out_row = 0;   // Where its wanted rows begin among those of the step, ...
+    uint32_t out_rows = 0;  // ... and how many there are.
     absl::Status status;
   };
 
@@ -90,7 +104,7 @@ class Engine {
     uint32_t rows = 0;
   };
 
-  explicit Engine(const EngineOptions& options);
+  Engine(std::unique_ptr<Backend> backend, const EngineOptions& options);
   absl::Status Load(Progress on_load);
   absl::Status LoadWeights(Progress on_load);
   absl::Status CompilePlans();
@@ -100,7 +114,8 @@ class Engine {
   absl::Status MakeRoom(SessionCache& cache, uint32_t rows, std::span<const Turn> turns);
   absl::Status Replay(std::span<Active* const> actives, std::span<const uint32_t> rows);
   uint32_t FillStep(std::span<Active* const> actives, std::span<const uint32_t> rows);
-  absl::Status ReadLogits(std::span<Active* const> actives, std::span<const uint32_t> rows);
+  absl::Status ReadLogits(const Active& active, const TopKOp& from);
+  absl::Status ReadTop(const Active& active, const TopKOp& from);
 
   const EngineOptions options_;
   MemoryLedger ledger_;

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "models/model.h"
 
 namespace cormorant {
 namespace {
@@ -26,6 +26,11 @@ uint32_t ArgMax(std::span<const float> logits) {
   return best;
 }
 
+/// The order of TopKOp.
+bool Likelier(const TokenLogit& a, const TokenLogit& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
 }  // namespace
 
 absl::Status SamplerOptions::Validate() const {
@@ -43,66 +48,85 @@ absl::Status SamplerOptions::Validate() const {
   return absl::OkStatus();
 }
 
-uint32_t Sampler::Sample(std::span<float> logits, std::span<const uint32_t> history) {
-  if (options_.repetition_penalty != 1.0f) Penalize(logits, history);
-  if (options_.temperature == 0.0f || options_.top_k == 1) return ArgMax(logits);
-  CollectCandidates(logits);
-  if (candidates_.empty()) return ArgMax(logits);
-  CutByProbability();
-
-  const float best = candidates_.front().logit;
-  double sum = 0.0;
-  for (Candidate& candidate : candidates_) {
-    candidate.logit = std::exp((candidate.logit - best) / options_.temperature);
-    sum += candidate.logit;
-  }
-  // 53 random bits as a fraction; std::uniform_real_distribution may differ between libraries.
-  double draw = static_cast<double>(random_() >> 11) * 0x1p-53 * sum;
-  for (const Candidate& candidate : candidates_) {
-    draw -= candidate.logit;
-    if (draw < 0.0) return candidate.id;
-  }
-  return candidates_.back().id;
+bool Sampler::TopSuffices(std::span<const uint32_t> history) const {
+  // The penalty moves a logit down or leaves it, if it is at least 1: positive ones are divided,
+  // the others multiplied, and rounding keeps the order. So when p tokens are penalised, at least
+  // kTopLogits - p of the greatest stand where they stood, ahead of every logit outside; k of them
+  // are enough for a top-k of k. With the penalty below 1 any token may rise.
+  const uint64_t k = is_greedy() ? 1 : options_.top_k;
+  if (k == 0 || !(options_.repetition_penalty >= 1.0f)) return false;
+  return k + Recent(history).size() <= kTopLogits;
 }
 
-void Sampler::Penalize(std::span<float> logits, std::span<const uint32_t> history) const {
-  const size_t window = std::min<size_t>(options_.repetition_window, history.size());
-  absl::flat_hash_set<uint32_t> seen;
-  for (uint32_t id : history.last(window)) {
-    if (id >= logits.size() || !seen.insert(id).second) continue;
-    float& logit = logits[id];
-    logit =
-        logit > 0.0f ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+uint32_t Sampler::Sample(std::span<float> logits, std::span<const uint32_t> history) {
+  for (uint32_t id : Recent(history)) {
+    if (id < logits.size()) logits[id] = Penalized(logits[id]);
   }
+  if (is_greedy()) return ArgMax(logits);
+  CollectCandidates(logits);
+  return candidates_.empty() ? ArgMax(logits) : Draw();
+}
+
+uint32_t Sampler::Sample(std::span<const TokenLogit> top, std::span<const uint32_t> history) {
+  candidates_.assign(top.begin(), top.end());
+  const std::vector<uint32_t> recent = Recent(history);
+  for (TokenLogit& candidate : candidates_) {
+    if (std::binary_search(recent.begin(), recent.end(), candidate.id)) {
+      candidate.logit = Penalized(candidate.logit);
+    }
+  }
+  std::sort(candidates_.begin(), candidates_.end(), Likelier);
+  const TokenLogit best = candidates_.front();
+  if (is_greedy() || best.logit == -INFINITY) return best.id;
+  const float cutoff = Cutoff(best.logit);
+  size_t keep = std::min<size_t>(candidates_.size(), options_.top_k);
+  while (candidates_[keep - 1].logit < cutoff) --keep;  // Ends at the best.
+  candidates_.resize(keep);
+  return Draw();
+}
+
+std::vector<uint32_t> Sampler::Recent(std::span<const uint32_t> history) const {
+  if (options_.repetition_penalty == 1.0f) return {};
+  const auto window = history.last(std::min<size_t>(options_.repetition_window, history.size()));
+  std::vector<uint32_t> ids(window.begin(), window.end());
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+float Sampler::Penalized(float logit) const {
+  return logit > 0.0f ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+}
+
+float Sampler::Cutoff(float best) const {
+  return best - kNegligible * std::max(1.0f, options_.temperature);
 }
 
 void Sampler::CollectCandidates(std::span<const float> logits) {
-  const auto likelier = [](const Candidate& a, const Candidate& b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-  };
   candidates_.clear();
-  const float cutoff = logits[ArgMax(logits)] - kNegligible * std::max(1.0f, options_.temperature);
+  const float best = logits[ArgMax(logits)];
+  if (!(best > -INFINITY)) return;
   const size_t most = options_.top_k == 0 ? logits.size() : options_.top_k;
   // A heap of the best so far, worst of them on top; most logits fail the first comparison.
-  float admit = cutoff;
+  float admit = Cutoff(best);
   for (uint32_t i = 0; i < logits.size(); ++i) {
     if (!(logits[i] >= admit)) continue;
     candidates_.push_back({logits[i], i});
     if (most == logits.size()) continue;
-    std::push_heap(candidates_.begin(), candidates_.end(), likelier);
+    std::push_heap(candidates_.begin(), candidates_.end(), Likelier);
     if (candidates_.size() > most) {
-      std::pop_heap(candidates_.begin(), candidates_.end(), likelier);
+      std::pop_heap(candidates_.begin(), candidates_.end(), Likelier);
       candidates_.pop_back();
     }
     if (candidates_.size() == most) admit = std::max(admit, candidates_.front().logit);
   }
-  std::sort(candidates_.begin(), candidates_.end(), likelier);
+  std::sort(candidates_.begin(), candidates_.end(), Likelier);
 }
 
 void Sampler::CutByProbability() {
   const float best = candidates_.front().logit;
   double sum = 0.0;
-  for (const Candidate& candidate : candidates_) sum += std::exp(candidate.logit - best);
+  for (const TokenLogit& candidate : candidates_) sum += std::exp(candidate.logit - best);
   size_t keep = candidates_.size();
   if (options_.top_p < 1.0f) {
     double so_far = 0.0;
@@ -116,6 +140,23 @@ void Sampler::CutByProbability() {
     while (keep > 1 && candidates_[keep - 1].logit < floor) --keep;
   }
   candidates_.resize(keep);
+}
+
+uint32_t Sampler::Draw() {
+  CutByProbability();
+  const float best = candidates_.front().logit;
+  double sum = 0.0;
+  for (TokenLogit& candidate : candidates_) {
+    candidate.logit = std::exp((candidate.logit - best) / options_.temperature);
+    sum += candidate.logit;
+  }
+  // 53 random bits as a fraction; std::uniform_real_distribution may differ between libraries.
+  double draw = static_cast<double>(random_() >> 11) * 0x1p-53 * sum;
+  for (const TokenLogit& candidate : candidates_) {
+    draw -= candidate.logit;
+    if (draw < 0.0) return candidate.id;
+  }
+  return candidates_.back().id;
 }
 
 }  // namespace cormorant

@@ -2,7 +2,8 @@
 //
 // Order: repetition penalty, then top-k, top-p and min-p narrow the candidates, then temperature
 // shapes them and one is drawn. Temperature 0 takes the most likely token. The same seed draws the
-// same tokens from the same logits.
+// same tokens from the same logits, whether the sampler sees all of them or, where that suffices,
+// the greatest alone.
 //
 // Sources: top-p: Holtzman et al. 2019, arXiv 1904.09751; min-p: Nguyen et al. 2024, arXiv
 // 2407.01082; repetition penalty: Keskar et al. 2019, arXiv 1909.05858.
@@ -28,6 +29,11 @@ struct SamplerOptions {
   absl::Status Validate() const;
 };
 
+struct TokenLogit {
+  float logit;
+  uint32_t id;
+};
+
 class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {}
@@ -35,19 +41,27 @@ class Sampler {
   /// The next token. `logits` are changed in place by the penalty; `history` is the session's
   /// tokens, oldest first. Logits that are not numbers never win.
   uint32_t Sample(std::span<float> logits, std::span<const uint32_t> history);
+  /// The same token from the kTopLogits greatest logits (models/model.h), or all where there are
+  /// fewer, as TopKOp leaves them. Needs TopSuffices(history).
+  uint32_t Sample(std::span<const TokenLogit> top, std::span<const uint32_t> history);
+
+  /// Whether no logit but the kTopLogits greatest can matter after this history.
+  bool TopSuffices(std::span<const uint32_t> history) const;
 
  private:
-  struct Candidate {
-    float logit;
-    uint32_t id;
-  };
-  void Penalize(std::span<float> logits, std::span<const uint32_t> history) const;
+  bool is_greedy() const { return options_.temperature == 0.0f || options_.top_k == 1; }
+  /// The ids that are penalised, ascending, each once.
+  std::vector<uint32_t> Recent(std::span<const uint32_t> history) const;
+  float Penalized(float logit) const;
+  /// Logits below it do not matter beside `best`.
+  float Cutoff(float best) const;
   void CollectCandidates(std::span<const float> logits);
   void CutByProbability();
+  uint32_t Draw();
 
   SamplerOptions options_;
   std::mt19937_64 random_;
-  std::vector<Candidate> candidates_;  // Likeliest first.
+  std::vector<TokenLogit> candidates_;  // Likeliest first.
 };
 
 }  // namespace cormorant

@@ -103,9 +103,10 @@ absl::Status Session::ReadPending(WantLogits want) {
   request.want = want;
   request.logits = std::move(logits_);
   const absl::Status status = engine_->Run(request, [&] { return !cancelled_.load(); });
-  logits_.clear();
-  if (request.logits_rows > 0 && request.done == pending_.size()) {
-    logits_ = std::move(request.logits);
+  ForgetLogits();
+  if (request.done == pending_.size()) {
+    if (request.logits_rows > 0) logits_ = std::move(request.logits);
+    top_ = std::move(request.top);
   }
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(request.done));
   // Cancelled after its last step: the tokens are read, and the next call sees the flag no more.
@@ -124,7 +125,7 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   const absl::Status status = engine_->Run(
       request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
   tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
-  logits_.clear();
+  ForgetLogits();
   if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
   return status;
 }
@@ -133,7 +134,7 @@ absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
   CORM_RETURN_IF_ERROR(CheckIds(ids));
   CORM_RETURN_IF_ERROR(CheckRoom(ids.size()));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
-  logits_.clear();
+  ForgetLogits();
   const bool all = engine_->options().all_logits;
   const uint32_t vocab = engine_->model().config().vocab;
   const size_t piece = all ? ids.size() : 1;
@@ -173,20 +174,22 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
   const auto failed = [&](const absl::Status& status) {
     return stop(absl::IsCancelled(status) ? StopReason::kCancelled : StopReason::kCap, status);
   };
-  if (absl::Status status = ReadPending(WantLogits::kLast); !status.ok()) return failed(status);
-  if (logits_.empty()) {
-    return stop(StopReason::kCancelled,
-                absl::FailedPreconditionError(
-                    "there is nothing to go on from; append tokens or a message first"));
-  }
   Sampler sampler(options.sampler);
   const Tokenizer& tokenizer = *engine_->tokenizer();
   Detokenizer detokenizer(tokenizer);
   std::string text;
   for (bool is_last = false; !is_last;) {
-    if (absl::Status status = ReadPending(WantLogits::kLast); !status.ok()) return failed(status);
-    const uint32_t id = sampler.Sample(logits_, tokens_);
-    logits_.clear();
+    const bool is_top_enough = sampler.TopSuffices(tokens_);
+    const absl::Status read = ReadPending(is_top_enough ? WantLogits::kTop : WantLogits::kLast);
+    if (!read.ok()) return failed(read);
+    if (logits_.empty() && !(is_top_enough && !top_.empty())) {
+      return stop(StopReason::kCancelled,
+                  absl::FailedPreconditionError(
+                      "there is nothing to go on from; append tokens or a message first"));
+    }
+    const uint32_t id =
+        logits_.empty() ? sampler.Sample(top_, tokens_) : sampler.Sample(logits_, tokens_);
+    ForgetLogits();
     pending_.push_back(id);
     tokens_.push_back(id);
     text.clear();
@@ -210,7 +213,12 @@ void Session::Reset() {
   engine_->Exclusively([&] { cache_->Clear(); });
   tokens_.clear();
   pending_.clear();
+  ForgetLogits();
+}
+
+void Session::ForgetLogits() {
   logits_.clear();
+  top_.clear();
 }
 
 }  // namespace cormorant

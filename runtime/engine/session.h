@@ -87,13 +87,16 @@ class Session {
   absl::Status CheckRoom(uint64_t tokens) const;
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
+  void ForgetLogits();
 
   const std::shared_ptr<Engine> engine_;
   const SessionOptions options_;
   std::unique_ptr<SessionCache> cache_;
   std::vector<uint32_t> tokens_;
   std::vector<uint32_t> pending_;
-  std::vector<float> logits_;  // After the last token; empty when there are none.
+  // After the last token, all of them or the greatest alone; both empty when there are none.
+  std::vector<float> logits_;
+  std::vector<TokenLogit> top_;
   std::atomic<bool> cancelled_ = false;
 };
 

@@ -9,10 +9,10 @@
 //                 H query heads   G KV heads    E head width                    P pages of a head
 // Only the first rows of a bucket are live, the rest must not be touched: ops before the tape's
 // GatherRows (at most one) work on the step's `rows` of R, those after it on its `out_rows` of O.
-// What the ops of a live row read is finite. Two tensors of one op do not overlap, but where a
-// docstring says that one may be another: then they are the same bytes.
-// Nothing that changes from step to step is in an op: ids, positions, page tables, counts and
-// thresholds are in the step buffer (step.h), so a compiled tape is replayed and never patched.
+// What the ops of a live row read is finite, but for TopK. Two tensors of one op do not overlap,
+// but where a docstring says that one may be another: then they are the same bytes. Nothing that
+// changes from step to step is in an op: ids, positions, page tables, counts and thresholds are in
+// the step buffer (step.h), so a compiled tape is replayed and never patched.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -157,6 +157,18 @@ struct GatherRowsOp {
   Tensor y, x;
 };
 
+/// The k greatest of a row, greatest first: x[o,a] stands before x[o,b] when it is greater, or
+/// equal and a < b. indices[o,i] is the place in x[o,:] of the i-th, values[o,i] the number itself.
+///
+///   x  [O,V] f32      values  [O,k] f32, in out      indices  [O,k] u32, in out
+///
+/// k is values.shape[1], 1 <= k <= min(V, kTopKMax). x may hold infinities and NaN: a NaN counts as
+/// -infinity, in the order and in values. -0 and +0 are equal, subnormal numbers are not zero.
+/// Exact: values keep the bits of x, but for a NaN.
+struct TopKOp {
+  Tensor values, indices, x;
+};
+
 /// Counts how long ago the rows of every head were last worth keeping, for sequence 0 of the step.
 ///
 ///   ages  [L*G, kAgeBins + 1] u32, in out
@@ -193,7 +205,10 @@ struct KvRebaseOp {
 };
 
 using Op = std::variant<EmbedOp, RmsNormOp, MatMulOp, ActOp, RopeOp, KvWriteOp, AttendOp,
-                        GatherRowsOp, KvAgesOp, KvCompactOp, KvRebaseOp>;
+                        GatherRowsOp, TopKOp, KvAgesOp, KvCompactOp, KvRebaseOp>;
+
+/// Most numbers of a row that TopK finds.
+constexpr uint32_t kTopKMax = 1024;
 
 /// Ages 0..63 have a bin each, then each octave has 16; the last bin takes all that is older.
 constexpr uint32_t kAgeBins = 64 + 16 * 14;
@@ -237,6 +252,8 @@ void ForEachTensor(OpType& op, F&& f) {
     f(op.q, Access::kRead), f(op.o, Access::kWrite);
   } else if constexpr (std::is_same_v<T, GatherRowsOp>) {
     f(op.x, Access::kRead), f(op.y, Access::kWrite);
+  } else if constexpr (std::is_same_v<T, TopKOp>) {
+    f(op.x, Access::kRead), f(op.values, Access::kWrite), f(op.indices, Access::kWrite);
   } else if constexpr (std::is_same_v<T, KvAgesOp>) {
     f(op.ages, Access::kWrite);
   } else if constexpr (std::is_same_v<T, KvRebaseOp>) {

@@ -37,6 +37,7 @@ class Checker {
   absl::Status Check(const KvWriteOp& op) const;
   absl::Status Check(const AttendOp& op) const;
   absl::Status Check(const GatherRowsOp& op);
+  absl::Status Check(const TopKOp& op) const;
   absl::Status Check(const KvAgesOp& op) const;
   absl::Status Check(const KvCompactOp& op) const;
   absl::Status Check(const KvRebaseOp& op) const;
@@ -45,6 +46,9 @@ class Checker {
   absl::Status Activation(absl::string_view name, const Tensor& tensor, const Shape& shape) const;
   absl::Status Placed(absl::string_view name, const Tensor& tensor, DType dtype,
                       const Shape& shape) const;
+  /// Placed, and in out.
+  absl::Status InOut(absl::string_view name, const Tensor& tensor, DType dtype,
+                     const Shape& shape) const;
   /// A weight of this shape; any weight type, or f32 alone.
   absl::Status Weight(absl::string_view name, const Tensor& tensor, const Shape& shape,
                       bool is_f32) const;
@@ -94,6 +98,12 @@ absl::Status Checker::Placed(absl::string_view name, const Tensor& tensor, DType
   return absl::InvalidArgumentError(absl::StrCat(name, ", ", Text(dtype, shape), " at byte ",
                                                  tensor.offset, ", does not fit into the ", bytes,
                                                  " bytes of ", is_arena ? "the arena" : "out"));
+}
+
+absl::Status Checker::InOut(absl::string_view name, const Tensor& tensor, DType dtype,
+                            const Shape& shape) const {
+  if (tensor.region == Region::kOut) return Placed(name, tensor, dtype, shape);
+  return absl::InvalidArgumentError(absl::StrCat(name, " is not in out"));
 }
 
 absl::Status Checker::Activation(absl::string_view name, const Tensor& tensor,
@@ -258,10 +268,24 @@ absl::Status Checker::Check(const GatherRowsOp& op) {
   return Apart("y and x", op.y, op.x, false);
 }
 
+absl::Status Checker::Check(const TopKOp& op) const {
+  const uint32_t width = op.x.shape[1], k = op.values.shape[1];
+  CORM_RETURN_IF_ERROR(Activation("x", op.x, {rows_, width, 1}));
+  const uint32_t most = std::min(width, kTopKMax);
+  if (k == 0 || k > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("values has rows of ", k, " numbers, expected 1 to ", most));
+  }
+  CORM_RETURN_IF_ERROR(InOut("values", op.values, DType::kF32, {rows_, k, 1}));
+  CORM_RETURN_IF_ERROR(InOut("indices", op.indices, DType::kU32, {rows_, k, 1}));
+  CORM_RETURN_IF_ERROR(Apart("values and x", op.values, op.x, false));
+  CORM_RETURN_IF_ERROR(Apart("indices and x", op.indices, op.x, false));
+  return Apart("values and indices", op.values, op.indices, false);
+}
+
 absl::Status Checker::Check(const KvAgesOp& op) const {
   CORM_RETURN_IF_ERROR(Cache());
-  if (op.ages.region != Region::kOut) return absl::InvalidArgumentError("ages is not in out");
-  return Placed("ages", op.ages, DType::kU32, {limits_.geometry.heads(), kAgeBins + 1, 1});
+  return InOut("ages", op.ages, DType::kU32, {limits_.geometry.heads(), kAgeBins + 1, 1});
 }
 
 absl::Status Checker::Check(const KvCompactOp&) const {

@@ -33,12 +33,12 @@ void ForEachPlaced(TapeType& tape, const StepHeader& header, F&& f) {
   uint32_t live = header.rows;
   for (auto& op : tape.ops) {
     const bool is_gather = std::holds_alternative<GatherRowsOp>(op);
+    const bool is_whole = std::holds_alternative<KvAgesOp>(op);  // Ages have no rows of a step.
     std::visit(
         [&](auto& o) {
           ForEachTensor(o, [&](auto& tensor, Access access) {
             if (tensor.region != Region::kArena && tensor.region != Region::kOut) return;
             const bool is_out = is_gather && access == Access::kWrite;
-            const bool is_whole = tensor.dtype == DType::kU32;  // Ages have no rows of a step.
             f(tensor, access, is_whole ? tensor.shape[0] : is_out ? header.out_rows : live);
           });
         },
@@ -75,8 +75,7 @@ struct Memory {
 };
 
 absl::Status Allocate(Backend& backend, const Scene& scene, Memory* memory) {
-  CORM_ASSIGN_OR_RETURN(memory->weights,
-                        backend.LoadWeights(scene.weights, scene.tape, nullptr));
+  CORM_ASSIGN_OR_RETURN(memory->weights, backend.LoadWeights(scene.weights, scene.tape, nullptr));
   CORM_ASSIGN_OR_RETURN(memory->arena, backend.Allocate(scene.arena.size()));
   CORM_ASSIGN_OR_RETURN(memory->out, backend.Allocate(scene.out.size()));
   CORM_ASSIGN_OR_RETURN(memory->tables, backend.Allocate(scene.cache.tables().size() * 4 + 4));

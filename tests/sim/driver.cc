@@ -73,17 +73,28 @@ GenerateOptions Greedy(uint64_t max_tokens) {
   return options;
 }
 
+GenerateOptions GreedyOverAll(uint64_t max_tokens) {
+  GenerateOptions options = Greedy(max_tokens);
+  options.sampler.repetition_penalty = 0.5f;
+  options.sampler.repetition_window = 0;
+  return options;
+}
+
 absl::Status Append(Session& session, std::span<const uint32_t> ids, bool pin) {
   return session.Append(ids, pin, [](uint64_t, uint64_t) { return true; });
 }
 
-std::vector<uint32_t> Continue(Session& session, uint64_t max_tokens) {
+std::vector<uint32_t> Continue(Session& session, const GenerateOptions& options) {
   const size_t before = session.tokens().size();
   GenerateResult result;
   const absl::Status status = session.Generate(
-      Greedy(max_tokens), [](uint32_t, absl::string_view) { return true; }, &result);
+      options, [](uint32_t, absl::string_view) { return true; }, &result);
   EXPECT_TRUE(status.ok()) << status;
   return {session.tokens().begin() + static_cast<ptrdiff_t>(before), session.tokens().end()};
+}
+
+std::vector<uint32_t> Continue(Session& session, uint64_t max_tokens) {
+  return Continue(session, Greedy(max_tokens));
 }
 
 std::vector<float> Score(Session& session, std::span<const uint32_t> ids) {

@@ -35,9 +35,12 @@ uint64_t KvCap(const TinyModel& model, const EngineOptions& options, uint32_t pa
 
 std::vector<uint32_t> RandomIds(std::mt19937& random, size_t count, uint32_t vocab);
 GenerateOptions Greedy(uint64_t max_tokens);
+/// The same tokens, by a sampler that must see all logits: a penalty that lifts, on no token.
+GenerateOptions GreedyOverAll(uint64_t max_tokens);
 
 absl::Status Append(Session& session, std::span<const uint32_t> ids, bool pin = false);
-/// The ids that greedy generation adds.
+/// The ids that generation adds; greedy unless options say otherwise.
+std::vector<uint32_t> Continue(Session& session, const GenerateOptions& options);
 std::vector<uint32_t> Continue(Session& session, uint64_t max_tokens);
 /// Logits after every token of ids.
 std::vector<float> Score(Session& session, std::span<const uint32_t> ids);

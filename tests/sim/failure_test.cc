@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "absl/strings/match.h"
+#include "models/model.h"
 #include "platform/memory.h"
 #include "runtime/base/units.h"
 #include "runtime/cache/policy.h"
@@ -128,6 +129,7 @@ class FaultyBackend final : public Backend {
     fail_in_ = nth;
     is_lost_ = is_lost;
   }
+  uint64_t downloaded_bytes() const { return downloaded_bytes_; }
 
   absl::string_view Name() const override { return inner_->Name(); }
   const DeviceInfo& Device() const override { return inner_->Device(); }
@@ -147,6 +149,7 @@ class FaultyBackend final : public Backend {
     return Fails() ? Lost() : inner_->Upload(to, offset, from);
   }
   absl::Status Download(std::span<std::byte> to, const Buffer& from, uint64_t offset) override {
+    downloaded_bytes_ += to.size();
     return Fails() ? Lost() : inner_->Download(to, from, offset);
   }
   absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(std::span<const HostTensor> tensors,
@@ -177,6 +180,7 @@ class FaultyBackend final : public Backend {
   const std::unique_ptr<Backend> inner_;
   uint32_t fail_in_ = 0;
   bool is_lost_ = false;
+  uint64_t downloaded_bytes_ = 0;
 };
 
 struct FaultyStore {
@@ -269,6 +273,102 @@ TEST(DeviceFailure, AnywhereInAStepKeepsPagesAndCountsInStep) {
     }
     EXPECT_GE(failures, 20u);
   }
+}
+
+struct FaultyEngine {
+  explicit FaultyEngine(const TinyModel& model) {
+    const EngineOptions options = Options(model, "cpu");
+    auto faulty = std::make_unique<FaultyBackend>(*OpenBackend(options));
+    backend = faulty.get();
+    engine = *Engine::CreateOn(std::move(faulty), options, [](uint64_t, uint64_t) { return true; });
+  }
+  /// Asks for ages every few tokens, so that committing a step can fail; none is old enough to go.
+  std::unique_ptr<Session> MakeTalker() {
+    SessionOptions asked;
+    asked.policy = "corm";
+    asked.recent = 1000;
+    asked.interval = 3;
+    return MakeSession(engine, asked);
+  }
+
+  FaultyBackend* backend;
+  std::shared_ptr<Engine> engine;
+};
+
+TEST(DeviceFailure, AnywhereInAnAnswerLosesNoToken) {
+  constexpr uint64_t kTokens = 9;
+  const TinyModel model;
+  std::mt19937 random(5);
+  const std::vector<uint32_t> prompt = RandomIds(random, 30, model.vocab());
+  FaultyEngine world(model);
+  std::vector<uint32_t> want;
+  for (uint32_t nth = 0;; ++nth) {  // 0: none fails.
+    const std::unique_ptr<Session> session = world.MakeTalker();
+    ASSERT_TRUE(Append(*session, prompt).ok());
+    world.backend->FailAt(nth, false);
+    GenerateResult result;
+    const absl::Status status = session->Generate(
+        Greedy(kTokens), [](uint32_t, absl::string_view) { return true; }, &result);
+    world.backend->FailAt(0, false);
+    if (nth == 0) want = session->tokens();
+    if (nth > 0 && status.ok()) {
+      EXPECT_GE(nth, 4 * kTokens);
+      break;
+    }
+    EXPECT_TRUE(nth == 0 || absl::IsUnavailable(status)) << status;
+    // It goes on with a sampler that needs all logits, which were not asked for before.
+    if (nth > 0) Continue(*session, GreedyOverAll(kTokens - result.generated_tokens));
+    ASSERT_EQ(session->tokens(), want) << "call " << nth << " failed";
+  }
+}
+
+TEST(DeviceFailure, ALostDeviceIsAnErrorUntilItIsBack) {
+  const TinyModel model;
+  std::mt19937 random(6);
+  const std::vector<uint32_t> prompt = RandomIds(random, 30, model.vocab());
+  FaultyEngine world(model);
+  std::vector<uint32_t> want;
+  uint32_t refused = 0;
+  for (uint32_t nth = 0;; ++nth) {
+    const std::unique_ptr<Session> session = world.MakeTalker();
+    ASSERT_TRUE(Append(*session, prompt).ok());
+    world.backend->FailAt(nth, true);
+    GenerateResult result;
+    const absl::Status status = session->Generate(
+        Greedy(9), [](uint32_t, absl::string_view) { return true; }, &result);
+    if (nth == 0) want = session->tokens();
+    if (nth > 0 && status.ok()) break;
+    EXPECT_TRUE(nth == 0 || absl::IsUnavailable(status)) << status;
+    world.backend->FailAt(0, false);
+    if (nth == 0) continue;
+    GenerateResult all;
+    const absl::Status full = session->Generate(
+        GreedyOverAll(1), [](uint32_t, absl::string_view) { return true; }, &all);
+    // Of a token that was read as the device went, the greatest logits are left.
+    EXPECT_TRUE(full.ok() || absl::IsFailedPrecondition(full)) << full;
+    if (!full.ok()) ++refused;
+    const uint64_t left = 9 - result.generated_tokens - all.generated_tokens;
+    if (left > 0) Continue(*session, left);
+    ASSERT_EQ(session->tokens(), want) << "lost at call " << nth;
+  }
+  EXPECT_GT(refused, 0u);
+}
+
+TEST(Traffic, OnlyTheGreatestLogitsLeaveTheDevice) {
+  const TinyModel model;
+  ASSERT_GT(model.vocab(), kTopLogits);
+  FaultyEngine world(model);
+  const std::unique_ptr<Session> session = MakeSession(world.engine, "none");
+  std::mt19937 random(7);
+  ASSERT_TRUE(Append(*session, RandomIds(random, 30, model.vocab())).ok());
+  const auto bytes_of = [&](const GenerateOptions& options) {
+    const uint64_t before = world.backend->downloaded_bytes();
+    Continue(*session, options);
+    return world.backend->downloaded_bytes() - before;
+  };
+  bytes_of(Greedy(1));  // The prompt's own logits were read with it.
+  EXPECT_EQ(bytes_of(Greedy(10)), 10 * kTopLogits * sizeof(TokenLogit));
+  EXPECT_EQ(bytes_of(GreedyOverAll(10)), 10 * model.vocab() * sizeof(float));
 }
 
 }  // namespace

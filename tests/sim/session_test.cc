@@ -272,6 +272,42 @@ TEST_P(SessionLimits, ScoreLeavesTheSessionReadyToGoOn) {
   }
 }
 
+TEST_P(SessionLimits, TokensAreThoseThatAllLogitsGive) {
+  // Answers whose options ask for the greatest logits, for all of them, and for either as the
+  // penalty's window fills. A second session reads the same tokens one by one and hands out all
+  // logits, from which a sampler of the test draws.
+  std::vector<SamplerOptions> answers(6);
+  answers[0].top_k = 100, answers[0].temperature = 2.0f;
+  answers[1].top_k = 0;
+  answers[2].top_k = 100, answers[2].temperature = 5.0f, answers[2].repetition_penalty = 1.5f;
+  answers[3].temperature = 0.0f, answers[3].repetition_penalty = 1.5f;
+  answers[4].repetition_penalty = 0.8f;
+  answers[5].min_p = 0.0f, answers[5].top_p = 1.0f, answers[5].temperature = 3.0f;
+  EngineOptions options = Options(model_, GetParam());
+  options.max_sessions = 2;
+  const std::shared_ptr<Engine> engine = Open(options);
+  const std::unique_ptr<Session> session = MakeSession(engine, "none");
+  const std::unique_ptr<Session> reader = MakeSession(engine, "none");
+  const std::vector<uint32_t> prompt = Ids(40);
+  ASSERT_TRUE(Append(*session, prompt).ok() && Append(*reader, prompt).ok());
+  std::vector<uint32_t> unread = {Ids(1)};
+  ASSERT_TRUE(Append(*session, unread).ok());
+  uint32_t seed = 0;
+  for (const SamplerOptions& asked : answers) {
+    GenerateOptions generate;
+    generate.sampler = asked;
+    generate.sampler.seed = ++seed;
+    generate.max_tokens = 40;
+    generate.ignore_end = true;
+    Sampler sampler(generate.sampler);
+    for (uint32_t id : Continue(*session, generate)) {
+      std::vector<float> logits = Score(*reader, unread);
+      ASSERT_EQ(sampler.Sample(logits, reader->tokens()), id) << "answer " << seed;
+      unread = {id};
+    }
+  }
+}
+
 CORM_ON_BACKENDS(SessionLimits);
 
 TEST(CpuBackend, LogitsOfAModelAreThoseOfTheReference) {

@@ -203,6 +203,7 @@ TEST(Tape, EveryOpHasAnotherNameAndPrintsItsTensors) {
                     KvWriteOp{0, x, x},
                     AttendOp{0, x, x},
                     GatherRowsOp{x, x},
+                    TopKOp{x, x, x},
                     KvAgesOp{x},
                     KvCompactOp{},
                     KvRebaseOp{}};
@@ -214,9 +215,9 @@ TEST(Tape, EveryOpHasAnotherNameAndPrintsItsTensors) {
   }
   EXPECT_EQ(ToString(ops[2]),
             "matmul <arena@128[8,576,1] f32 <w@12[576,576,1] q8_0 <>arena@128[8,576,1] f32");
-  EXPECT_EQ(ToString(ops[9]), "kv_compact");
+  EXPECT_EQ(ToString(ops[10]), "kv_compact");
   Tape tape;
-  tape.ops = {ops[0], ops[9]};
+  tape.ops = {ops[0], ops[10]};
   EXPECT_EQ(ToString(tape),
             "tape rows=1 out_rows=1 arena=0 out=0\n0 " + ToString(ops[0]) + "\n1 kv_compact\n");
 }

@@ -16,7 +16,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr uint32_t kRows = 4, kOutRows = 2, kWidth = 64, kVocab = 96, kFfn = 128;
+constexpr uint32_t kRows = 4, kOutRows = 2, kWidth = 64, kVocab = 96, kFfn = 128, kTopCount = 10;
 constexpr uint32_t kHeads = 4, kKvHeads = 2, kHeadDim = 32, kLayers = 3;
 
 // Weights of the table, in order.
@@ -34,6 +34,7 @@ enum : size_t {
   kAct,
   kGather,
   kLogits,
+  kTop,
   kAges,
   kCompact,
   kRebase
@@ -55,6 +56,7 @@ struct Subject {
   AttendOp& attend() { return op<AttendOp>(kAttend); }
   ActOp& act() { return op<ActOp>(kAct); }
   GatherRowsOp& gather() { return op<GatherRowsOp>(kGather); }
+  TopKOp& top() { return op<TopKOp>(kTop); }
   KvAgesOp& ages() { return op<KvAgesOp>(kAges); }
   KvRebaseOp& rebase() { return op<KvRebaseOp>(kRebase); }
   KvGeometry& cache() { return limits.geometry; }
@@ -91,10 +93,13 @@ Subject MakeSubject() {
   RopeSpec rope{kHeadDim, 10000.0f, 1.0f, weight(kFactors, DType::kF32, {kHeadDim / 2, 1, 1})};
   const Tensor logits{Region::kOut, DType::kF32, {kOutRows, kVocab, 1}, 0};
   const Tensor ages{Region::kOut, DType::kU32, {kLayers * kKvHeads, kAgeBins + 1, 1}, 768};
+  const uint64_t ages_end = 768 + (ages.bytes() + 63) / 64 * 64;
+  const Tensor values{Region::kOut, DType::kF32, {kOutRows, kTopCount, 1}, ages_end};
+  const Tensor indices{Region::kOut, DType::kU32, {kOutRows, kTopCount, 1}, ages_end + 128};
   s.tape.rows = kRows;
   s.tape.out_rows = kOutRows;
   s.tape.arena_bytes = arena.at;
-  s.tape.out_bytes = ages.offset + ages.bytes();
+  s.tape.out_bytes = indices.offset + indices.bytes();
   s.tape.ops = {
       EmbedOp{x, weight(kTable, DType::kQ8_0, {kVocab, kWidth, 1})},
       RmsNormOp{h, x, weight(kNorm, DType::kF32, {kWidth, 1, 1})},
@@ -107,6 +112,7 @@ Subject MakeSubject() {
       ActOp{gate, gate, up},
       GatherRowsOp{last, x},
       MatMulOp{logits, last, weight(kOutput, DType::kQ4_1, {kVocab, kWidth, 1})},
+      TopKOp{values, indices, logits},
       KvAgesOp{ages},
       KvCompactOp{},
       KvRebaseOp{rope}};
@@ -255,8 +261,69 @@ TEST(Validate, RowOps) {
       {"gather y", [](Subject& s) { s.gather().y.shape[1] = 32; }, "op 9 (gather)", "y is f32"},
       {"gather overlap", [](Subject& s) { s.gather().y.offset = s.gather().x.offset; },
        "op 9 (gather)", "y and x overlap"},
-      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 14 (gather)",
+      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 15 (gather)",
        "second gather"},
+  });
+}
+
+/// TopK of k among rows of `width`, in places of its own.
+void Take(Subject& s, uint32_t width, uint32_t k) {
+  const auto place = [](Tensor& tensor, uint32_t columns, uint64_t* region_bytes) {
+    tensor.shape[1] = columns;
+    tensor.offset = (*region_bytes + 63) / 64 * 64;
+    *region_bytes = tensor.offset + tensor.bytes();
+  };
+  s.top().x.region = Region::kArena;
+  place(s.top().x, width, &s.tape.arena_bytes);
+  place(s.top().values, k, &s.tape.out_bytes);
+  place(s.top().indices, k, &s.tape.out_bytes);
+}
+
+TEST(Validate, TopKOfOneToAll) {
+  for (const auto& [width, k] : std::vector<std::pair<uint32_t, uint32_t>>{
+           {1, 1}, {96, 96}, {kTopKMax, kTopKMax}, {5000, kTopKMax}}) {
+    Subject s = MakeSubject();
+    Take(s, width, k);
+    const absl::Status status = Validate(s.tape, s.limits);
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  const char* where = "op 11 (top_k)";
+  ExpectRefused({
+      {"none", [](Subject& s) { Take(s, 96, 0); }, where,
+       "values has rows of 0 numbers, expected 1 to 96"},
+      {"more than a row", [](Subject& s) { Take(s, 96, 97); }, where,
+       "values has rows of 97 numbers, expected 1 to 96"},
+      {"more than most", [](Subject& s) { Take(s, 5000, kTopKMax + 1); }, where,
+       "values has rows of 1025 numbers, expected 1 to 1024"},
+      {"empty", [](Subject& s) { Take(s, 0, 1); }, where, "x is empty"},
+  });
+}
+
+TEST(Validate, TopK) {
+  const char* where = "op 11 (top_k)";
+  ExpectRefused({
+      {"x rows", [](Subject& s) { s.top().x.shape[0] = kRows; }, where, "x is f32 [4,96,1]"},
+      {"x type", [](Subject& s) { s.top().x.dtype = DType::kU32; }, where, "x is u32"},
+      {"x place", [](Subject& s) { s.top().x.region = Region::kWeights; }, where,
+       "x is not in the arena or out"},
+      {"values place", [](Subject& s) { s.top().values.region = Region::kArena; }, where,
+       "values is not in out"},
+      {"values type", [](Subject& s) { s.top().values.dtype = DType::kU32; }, where,
+       "values is u32"},
+      {"values rows", [](Subject& s) { s.top().values.shape[0] = 1; }, where,
+       "values is f32 [1,10,1]"},
+      {"indices place", [](Subject& s) { s.top().indices.region = Region::kArena; }, where,
+       "indices is not in out"},
+      {"indices type", [](Subject& s) { s.top().indices.dtype = DType::kF32; }, where,
+       "indices is f32"},
+      {"indices shape", [](Subject& s) { s.top().indices.shape[1] = 9; }, where,
+       "indices is u32 [2,9,1], expected u32 [2,10,1]"},
+      {"values on x", [](Subject& s) { s.top().values.offset = 64; }, where,
+       "values and x overlap"},
+      {"indices on x", [](Subject& s) { s.top().indices.offset = 64; }, where,
+       "indices and x overlap"},
+      {"indices on values", [](Subject& s) { s.top().indices.offset = s.top().values.offset; },
+       where, "values and indices overlap"},
   });
 }
 
@@ -300,13 +367,13 @@ TEST(Validate, CacheOps) {
       {"scale nan", [](Subject& s) { s.attend().scale = NAN; }, "op 6 (attend)", "scale is nan"},
       {"attend in place", [](Subject& s) { s.attend().o = s.attend().q; }, "op 6 (attend)",
        "o and q overlap"},
-      {"ages place", [](Subject& s) { s.ages().ages.region = Region::kArena; }, "op 11 (kv_ages)",
+      {"ages place", [](Subject& s) { s.ages().ages.region = Region::kArena; }, "op 12 (kv_ages)",
        "ages is not in out"},
-      {"ages type", [](Subject& s) { s.ages().ages.dtype = DType::kF32; }, "op 11 (kv_ages)",
+      {"ages type", [](Subject& s) { s.ages().ages.dtype = DType::kF32; }, "op 12 (kv_ages)",
        "ages is f32"},
-      {"ages bins", [](Subject& s) { s.ages().ages.shape[1] = kAgeBins; }, "op 11 (kv_ages)",
+      {"ages bins", [](Subject& s) { s.ages().ages.shape[1] = kAgeBins; }, "op 12 (kv_ages)",
        "ages is u32"},
-      {"rebase rope", [](Subject& s) { s.rebase().rope.dims = 33; }, "op 13 (kv_rebase)",
+      {"rebase rope", [](Subject& s) { s.rebase().rope.dims = 33; }, "op 14 (kv_rebase)",
        "rope turns 33"},
   });
 }

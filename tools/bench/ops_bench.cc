@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,7 @@
 namespace cormorant {
 namespace {
 
-constexpr uint32_t kWidth = 4096, kFfn = 14336, kVocab = 32768;
+constexpr uint32_t kWidth = 4096, kFfn = 14336, kVocab = 32768, kTop = 128;
 constexpr uint32_t kHeads = 32, kKvHeads = 8, kHeadDim = 128, kDepth = 4096;
 const RopeSpec kRope{kHeadDim, 10000.0f, 1.0f, {}};
 
@@ -52,6 +53,8 @@ class Bench {
     moved_ += heads * kDepth * KvPageLayout(Geometry()).page_bytes / kPageRows;
   }
   void Add(Op op) { builder_.Add(std::move(op)); }
+  /// The op's time depends on what it reads: the arena holds random numbers, not zeros.
+  void UseRandomNumbers() { is_random_ = true; }
   void Run(benchmark::State& state);
 
  private:
@@ -71,6 +74,7 @@ class Bench {
   std::vector<HostTensor> weights_;
   std::vector<std::vector<std::byte>> bytes_;
   uint64_t moved_ = 0;
+  bool is_random_ = false;
   KvBinding kv_;
   std::unique_ptr<Backend> backend_;  // Before what it hands out.
   std::unique_ptr<Buffer> slab_, tables_;
@@ -139,6 +143,13 @@ void Bench::Run(benchmark::State& state) {
   const auto weights = *backend.LoadWeights(weights_, tape, nullptr);
   const auto arena = *backend.Allocate(tape.arena_bytes + 64);
   const auto out = *backend.Allocate(tape.out_bytes + 64);
+  if (is_random_) {
+    std::mt19937 random(7);
+    std::normal_distribution<float> normal;
+    std::vector<float> numbers(tape.arena_bytes / sizeof(float));
+    for (float& number : numbers) number = normal(random);
+    backend.Upload(*arena, 0, std::as_bytes(std::span<const float>(numbers))).IgnoreError();
+  }
   const StepBuffer step = MakeStep();
   const auto plan = *backend.Compile(
       tape, {weights.get(), arena.get(), out.get(), &kv_, step.bytes().size()});
@@ -201,10 +212,23 @@ void RegisterActivationOps() {
         b.Add(RopeOp{b.Temp({b.rows(), kHeads, kHeadDim}), kRope});
       },
       both);
+}
+
+void RegisterOutputOps() {
+  const std::vector<uint32_t> both = {1, 256};
   Register(
       "GatherRowsOp",
       [](Bench& b) {
         b.Add(GatherRowsOp{b.Temp({b.rows(), kWidth, 1}), b.Temp({b.rows(), kWidth, 1})});
+      },
+      both);
+  Register(
+      "TopKOp",
+      [](Bench& b) {
+        b.UseRandomNumbers();
+        const Tensor values = b.Out(DType::kF32, {b.rows(), kTop, 1});
+        const Tensor indices = b.Out(DType::kU32, {b.rows(), kTop, 1});
+        b.Add(TopKOp{values, indices, b.Temp({b.rows(), kVocab, 1})});
       },
       both);
 }
@@ -240,6 +264,7 @@ void RegisterCacheOps() {
 
 int main(int argc, char** argv) {
   cormorant::RegisterActivationOps();
+  cormorant::RegisterOutputOps();
   cormorant::RegisterCacheOps();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
