@@ -2,10 +2,11 @@
 #include "backends/vulkan/device.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "platform/log.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
 
@@ -225,6 +226,15 @@ absl::Status LogicalDevice::Read(std::span<std::byte> to, const DeviceBuffer& fr
   return absl::OkStatus();
 }
 
+absl::Status LogicalDevice::LoseForTest() {
+  static const char* const asked = std::getenv("CORMORANT_VULKAN_LOSE_AT");
+  if (asked == nullptr) return absl::OkStatus();
+  static uint64_t submits = 0;  // Of the process: what is opened afterwards stays.
+  uint64_t at = 0;
+  if (absl::SimpleAtoi(asked, &at) && ++submits == at) is_lost_ = true;
+  return is_lost_ ? ToStatus(VK_ERROR_DEVICE_LOST, "CORMORANT_VULKAN_LOSE_AT") : absl::OkStatus();
+}
+
 absl::StatusOr<VkFence> LogicalDevice::FreeFence() {
   if (!free_fences_.empty()) {
     const VkFence fence = free_fences_.back();
@@ -238,6 +248,7 @@ absl::StatusOr<VkFence> LogicalDevice::FreeFence() {
 }
 
 absl::StatusOr<Tick> LogicalDevice::Submit(VkCommandBuffer commands) {
+  CORM_RETURN_IF_ERROR(LoseForTest());
   const Tick tick = tick_ + 1;
   VkTimelineSemaphoreSubmitInfo values = {VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO};
   values.signalSemaphoreValueCount = 1;

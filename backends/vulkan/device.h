@@ -66,6 +66,8 @@ class LogicalDevice {
   absl::Status Create();
   absl::Status CreateTimeline();
   absl::Status Bind(DeviceBuffer& buffer, uint32_t memory_type);
+  /// CORMORANT_VULKAN_LOSE_AT=n: the n-th submit of the process loses its device.
+  absl::Status LoseForTest();
   absl::StatusOr<VkFence> FreeFence();
 
   /// A staging buffer with the commands that empty it.
@@ -90,6 +92,7 @@ class LogicalDevice {
   std::deque<Pending> pending_;
   std::vector<VkFence> free_fences_;
   Tick tick_ = 0;
+  bool is_lost_ = false;  // As a test asked.
   Stage stages_[2];
   uint32_t next_stage_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "backends/module.h"
 #include "nlohmann/json.hpp"
 #include "runtime/base/status.h"
 #include "runtime/cache/policy.h"
@@ -146,10 +147,22 @@ std::string DescribeDevices() {
                       {"name", device.name},
                       {"usable", device.usable},
                       {"reason", device.reason},
+                      {"by_name_only", device.by_name_only},
                       {"memory_total", device.memory_total},
                       {"memory_free", device.memory_free},
                       {"details", device.details}});
     }
+  }
+  for (const ModuleProblem& problem : ModuleProblems()) {
+    list.push_back({{"backend", "?"},
+                    {"index", 0},
+                    {"name", problem.path},
+                    {"usable", false},
+                    {"reason", problem.what},
+                    {"by_name_only", false},
+                    {"memory_total", 0},
+                    {"memory_free", 0},
+                    {"details", ""}});
   }
   return Text(list);
 }

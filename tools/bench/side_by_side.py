@@ -2,12 +2,15 @@
 """Cormorant beside llama.cpp, in interleaved rounds on one machine, as ratios.
 
     tools/bench/side_by_side.py -m MODEL.gguf --peer PATH/llama-bench [--rounds 5] [--threads 2]
-                                [--depth 8000] [--cap-share 0.25]
+                                [--depth 8000] [--cap-share 0.25] [--backend cpu]
+                                [--prompt 512] [--generate 64]
 
 Each round runs every test once on one program and then on the other, so that what else the machine
 does meets both. A figure is the median over rounds; the spread is the least and the greatest. At
 --depth Cormorant also runs under a KV cap of --cap-share of the f16 bytes of the full cache, with
-q8_0 rows; llama.cpp, which has no such cap, runs as it is with flash attention.
+q8_0 rows; llama.cpp, which has no such cap, runs as it is with flash attention. The peer is built
+for the same kind of device as --backend; a software Vulkan driver it takes only when
+GGML_VK_VISIBLE_DEVICES names it.
 """
 import argparse
 import json
@@ -21,15 +24,17 @@ ROOT = __file__.rsplit("/tools/", 1)[0]
 def ours(options, kind, count, depth, extra):
     other = ["-p", "0", "-n", str(count)] if kind == "tg" else ["-p", str(count), "-n", "0"]
     done = subprocess.run([options.cormorant, "bench", "-m", options.model, "-d", str(depth), "-r",
-                           "1", "--threads", str(options.threads), "--json", *other, *extra],
+                           "1", "--threads", str(options.threads), "--backend", options.backend,
+                           "--json", *other, *extra],
                           capture_output=True, text=True, check=True)
     return json.loads(done.stdout)[0]["tok_s_median"]
 
 
 def theirs(options, kind, count, depth):
     other = ["-p", "0", "-n", str(count)] if kind == "tg" else ["-p", str(count), "-n", "0"]
+    layers = "0" if options.backend == "cpu" else "99"
     done = subprocess.run([options.peer, "-m", options.model, "-d", str(depth), "-r", "1", "-t",
-                           str(options.threads), "-fa", "1", "-o", "json", *other],
+                           str(options.threads), "-fa", "1", "-ngl", layers, "-o", "json", *other],
                           capture_output=True, text=True, check=True)
     return json.loads(done.stdout)[0]["avg_ts"]
 
@@ -45,6 +50,9 @@ def main():
     parser.add_argument("-m", "--model", required=True)
     parser.add_argument("--peer", required=True, help="llama-bench, built native")
     parser.add_argument("--cormorant", default=f"{ROOT}/build/bin/cormorant")
+    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--generate", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--depth", type=int, default=8000)
@@ -53,11 +61,13 @@ def main():
 
     cap = int((options.depth + 64) * f16_bytes_a_token(options) * options.cap_share)
     capped = ["--kv-cap", str(cap), "--kv-type", "q8_0"]
-    tests = [("pp512", "pp", 512, 0, []), ("tg64", "tg", 64, 0, [])]
+    prompt, generate = options.prompt, options.generate
+    tests = [(f"pp{prompt}", "pp", prompt, 0, []), (f"tg{generate}", "tg", generate, 0, [])]
     if options.depth:
-        at = f"tg64 @ {options.depth}"
-        tests += [(at, "tg", 64, options.depth, []),
-                  (f"{at}, capped to {options.cap_share:.0%}", "tg", 64, options.depth, capped)]
+        at = f"tg{generate} @ {options.depth}"
+        tests += [(at, "tg", generate, options.depth, []),
+                  (f"{at}, capped to {options.cap_share:.0%}", "tg", generate, options.depth,
+                   capped)]
     figures = {name: ([], []) for name, *_ in tests}
     for round_number in range(options.rounds):
         print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)

@@ -1,4 +1,7 @@
-// `cormorant devices`: every backend compiled in, its devices, and why one cannot be used.
+// `cormorant devices`: every backend found, its devices, and why one cannot be used; with --verbose
+// also what kernels were chosen by.
+#include <cstdio>
+
 #include "tools/cormorant/commands.h"
 #include "tools/cormorant/output.h"
 
@@ -19,14 +22,23 @@ int Devices(const OutputOptions& output) {
   for (const Json& device : devices) {
     const bool usable = device.value("usable", false);
     const std::string reason = device.value("reason", "");
-    const std::string details = device.value("details", "");
     table.push_back({device.value("backend", ""), std::to_string(device.value("index", 0)),
-                     usable ? "yes" : "no", FormatBytes(device.value("memory_total", uint64_t{0})),
+                     !usable                               ? "no"
+                     : device.value("by_name_only", false) ? "by name"
+                                                           : "yes",
+                     FormatBytes(device.value("memory_total", uint64_t{0})),
                      FormatBytes(device.value("memory_free", uint64_t{0})),
-                     device.value("name", "") + (details.empty() ? "" : " (" + details + ")") +
-                         (reason.empty() ? "" : ": " + reason)});
+                     device.value("name", "") + (reason.empty() ? "" : ": " + reason)});
   }
   PrintTable(table);
+  if (!output.verbose) return kDone;
+  // What kernels were chosen by, and which.
+  for (const Json& device : devices) {
+    const std::string details = device.value("details", "");
+    if (details.empty()) continue;
+    std::printf("\n%s %d: %s\n", device.value("backend", "").c_str(), device.value("index", 0),
+                details.c_str());
+  }
   return kDone;
 }
 
