@@ -50,6 +50,10 @@ absl::Status LogicalDevice::Create() {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   features.bufferDeviceAddress = VK_TRUE;
   features.timelineSemaphore = facts_.has_timeline;
+  VkPhysicalDeviceVulkan13Features features13 = {
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
+  features13.shaderIntegerDotProduct = VK_TRUE;
+  if (facts_.has_integer_dot) features.pNext = &features13;
   const char* const budget = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
   VkDeviceCreateInfo info = {VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &features};
   info.queueCreateInfoCount = 1;

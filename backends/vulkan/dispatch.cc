@@ -58,6 +58,7 @@ bool SameRope(const RopeSpec& a, const RopeSpec& b) {
 
 Tuning TuningOf(const DeviceFacts& facts) {
   Tuning tuning;
+  tuning.has_dot = facts.has_integer_dot;
   if (facts.is_cpu) {
     // Loads are dear and arithmetic is cheap where a subgroup is one vector register, and idle
     // workgroups are not free.
@@ -75,7 +76,8 @@ std::string Tuning::ToString() const {
   const std::string matmul =
       lanes != 0 ? absl::StrCat("matmul by lanes of ", lanes)
                  : absl::StrCat("matvec by ", matvec_threads, ", matmul ", matmul_rows, "x",
-                                matmul_columns, " by ", 4 * matmul_m, "x", 4 * matmul_n);
+                                matmul_columns, " by ", 4 * matmul_m, "x", 4 * matmul_n,
+                                has_dot ? " in dot products of bytes" : " in f32");
   return absl::StrCat(matmul, ", rows by ", row_threads, ", attention in ", splits, " splits");
 }
 
@@ -129,6 +131,7 @@ void DispatchBuilder::Build(const Tape& tape) {
   scratch_bytes = tables_bytes_;
   for (const Op& op : tape.ops) {
     std::visit([&](const auto& o) { Add(o); }, op);
+    ++op_index_;
   }
 }
 
@@ -189,9 +192,46 @@ void DispatchBuilder::AddMatVec(const MatMulOp& op) {
       .ranges = TensorRanges(op);
 }
 
+void DispatchBuilder::AddMatMulDot(const MatMulOp& op) {
+  const MatMulArguments arguments = MatMulOf(op);
+  const uint64_t quants_bytes = RoundUp(uint64_t{Rows()} * arguments.blocks * 64, 256);
+  const uint64_t scales_bytes = RoundUp(uint64_t{Rows()} * arguments.blocks * 8, 256);
+  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + quants_bytes + scales_bytes);
+  const VkDeviceAddress quants = at_.scratch + tables_bytes_, scales = quants + quants_bytes;
+  const bool is_quantized = quantized_.present() && Overlap(quantized_, op.x) &&
+                            quantized_.offset == op.x.offset && quantized_at_ + 1 == op_index_;
+  if (!is_quantized) {
+    const struct {
+      VkDeviceAddress x, quants, scales, step;
+      uint32_t columns, blocks, live;
+    } quantize = {arguments.x,       quants,           scales, at_.step,
+                  arguments.columns, arguments.blocks, Live()};
+    Emit(kShader_quantize_x, {kElementThreads},
+         {Groups(arguments.blocks, kElementThreads), Rows(), 1}, quantize)
+        .ranges = {Touch(op.x, false), {Resource::kScratch, 0, 1, true}};
+  }
+  quantized_ = op.x;
+  quantized_at_ = op_index_;
+  struct {
+    MatMulArguments matmul;
+    VkDeviceAddress x_scales;
+  } with_scales = {arguments, scales};
+  with_scales.matmul.x = quants;
+  const uint32_t m = tuning_.matmul_m, n = tuning_.matmul_n;
+  const uint32_t threads = tuning_.matmul_rows / (4 * m) * (tuning_.matmul_columns / (4 * n));
+  Dispatch& dispatch = Emit(
+      kShader_matmul_dot,
+      {threads, ShaderType(op.w.dtype), tuning_.matmul_rows, tuning_.matmul_columns, m, n},
+      {Groups(arguments.rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows), 1},
+      with_scales);
+  dispatch.ranges = TensorRanges(op);
+  dispatch.ranges.push_back({Resource::kScratch, 0, 1, false});
+}
+
 void DispatchBuilder::Add(const MatMulOp& op) {
   if (tuning_.lanes != 0) return AddMatMulLanes(op);
   if (Rows() <= tuning_.few_rows) return AddMatVec(op);
+  if (tuning_.has_dot && Info(op.w.dtype).block > 1) return AddMatMulDot(op);
   const MatMulArguments arguments = MatMulOf(op);
   const uint32_t m = tuning_.matmul_m, n = tuning_.matmul_n;
   const uint32_t threads = tuning_.matmul_rows / (4 * m) * (tuning_.matmul_columns / (4 * n));

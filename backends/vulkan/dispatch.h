@@ -25,6 +25,7 @@ struct Tuning {
   uint32_t matmul_rows = 64;            // Of x, a workgroup.
   uint32_t matmul_columns = 64;         // Rows of w, a workgroup.
   uint32_t matmul_m = 1, matmul_n = 1;  // Fours of outputs an invocation.
+  bool has_dot = false;                 // Prefill of block types in dot products of bytes.
   uint32_t few_rows = 8;                // Up to which matvec and split attention are used.
   uint32_t row_threads = 128;           // A workgroup of a row or a head.
   uint32_t attend_threads = 64;         // Of split attention.
@@ -100,6 +101,7 @@ class DispatchBuilder {
   MatMulArguments MatMulOf(const MatMulOp& op) const;
   void AddMatVec(const MatMulOp& op);
   void AddMatMulLanes(const MatMulOp& op);
+  void AddMatMulDot(const MatMulOp& op);
   void AddSplitAttend(const AttendOp& op);
   void AddTiledAttend(const AttendOp& op);
 
@@ -133,6 +135,10 @@ class DispatchBuilder {
   const uint32_t pages_per_slab_;
   const Addresses at_;
   uint32_t rows_ = 1, out_rows_ = 1;
+  uint32_t op_index_ = 0;  // Of the tape.
+  /// What matmul_dot's scratch holds: the x of op `quantized_at_`, which its neighbours may share.
+  Tensor quantized_;
+  uint32_t quantized_at_ = 0;
   bool is_out_ = false;        // Past the tape's GatherRows.
   uint64_t tables_bytes_ = 0;  // Reserved at the start of scratch.
   std::vector<RopeSpec> ropes_;

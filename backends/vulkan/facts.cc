@@ -209,12 +209,17 @@ DeviceFacts ReadFacts(VkPhysicalDevice device) {
                                             &driver};
   VkPhysicalDeviceVulkan12Features features = {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+  VkPhysicalDeviceVulkan13Features features13 = {
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES};
   VkPhysicalDeviceFeatures2 features2 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features};
   VkPhysicalDeviceProperties basic;
   vkGetPhysicalDeviceProperties(device, &basic);
   const bool is_13 = basic.apiVersion >= VK_API_VERSION_1_3;
   if (basic.apiVersion >= VK_API_VERSION_1_2) {
-    if (is_13) maintenance3.pNext = &properties13;
+    if (is_13) {
+      maintenance3.pNext = &properties13;
+      features.pNext = &features13;
+    }
     vkGetPhysicalDeviceProperties2(device, &properties);
     vkGetPhysicalDeviceFeatures2(device, &features2);
   }
@@ -225,9 +230,10 @@ DeviceFacts ReadFacts(VkPhysicalDevice device) {
   facts.has_timeline = features.timelineSemaphore != 0 && !IsDisabled("timeline");
   facts.has_budget =
       HasExtension(device, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) && !IsDisabled("budget");
-  facts.has_integer_dot = is_13 &&
-                          properties13.integerDotProduct4x8BitPackedSignedAccelerated != 0 &&
-                          !IsDisabled("integer_dot");
+  // A software driver that is to run the kernels of GPUs runs this one too.
+  facts.has_integer_dot =
+      is_13 && features13.shaderIntegerDotProduct != 0 && !IsDisabled("integer_dot") &&
+      (properties13.integerDotProduct4x8BitPackedSignedAccelerated != 0 || IsDisabled("cpu"));
   facts.has_shuffle = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0 &&
                       (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
                       !IsDisabled("shuffle");

@@ -105,7 +105,9 @@ constexpr Way kWays[] = {
     {"vulkan", "vulkan", "", "", "f16", 1, 1e-5},
     {"vulkan_step_by_step", "vulkan", "", "", "f16", 0, 1e-5},
     {"vulkan_q8_rows", "vulkan", "", "", "q8_0", 1, 8e-4},
-    {"vulkan_as_on_a_gpu", "vulkan", "CORMORANT_VULKAN_DISABLE", "cpu,uma", "f16", 1, 1e-5},
+    {"vulkan_as_on_a_gpu", "vulkan", "CORMORANT_VULKAN_DISABLE", "cpu,uma,integer_dot", "f16", 1,
+     1e-5},
+    {"vulkan_byte_dots", "vulkan", "CORMORANT_VULKAN_DISABLE", "cpu", "f16", 1, 1e-5},
     {"vulkan_shuffled", "vulkan", "CORMORANT_VULKAN_SHUFFLE", "3", "f16", 1, 1e-5},
 };
 INSTANTIATE_TEST_SUITE_P(Way, Golden, ::testing::ValuesIn(kWays),
