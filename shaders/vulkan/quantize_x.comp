@@ -1,8 +1,8 @@
 // Rows of x to 15 bits in blocks of 32, for matmul_dot. See MatMulOp in runtime/ops/ops.h.
 //
 // quant = 128 * high + low, a byte each: 8 bits alone change one first choice in twenty of a small
-// model (docs/decisions/0004). One invocation a block: eight words of high bytes, eight of low ones;
-// the scale and the scaled sum of the quants.
+// model (docs/decisions/0004). One invocation a block: eight words of high bytes, eight of low
+// ones; the scale and the scaled sum of the quants.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
