@@ -26,10 +26,16 @@ TEXT = ("The sea was calm that morning, and the keeper of the lighthouse made te
 needs_model = unittest.skipUnless(MODEL, "CORMORANT_TEST_MODEL names no model")
 
 
-def run(*arguments, text_in="", timeout=300):
+def run(*arguments, text_in="", timeout=300, **environment):
     """Runs the command line; stdout and stderr as bytes."""
     return subprocess.run([CLI, *map(str, arguments)], input=text_in.encode(), timeout=timeout,
-                          capture_output=True, check=False)
+                          capture_output=True, check=False, env={**os.environ, **environment})
+
+
+def vulkan(**environment):
+    """The first Vulkan device that is listed; None in a build without the backend."""
+    devices = json.loads(run("devices", "--json", **environment).stdout)
+    return next((d for d in devices if d["backend"] == "vulkan"), None)
 
 
 class CliTest(unittest.TestCase):
@@ -59,6 +65,60 @@ class CliTest(unittest.TestCase):
     def has(self, result, fields):
         for field in fields.split():
             self.assertIn(field, result)
+
+
+class Modules(CliTest):
+    """Backends in libraries of their own: what is missing or damaged is said, never fatal."""
+
+    def test_library_that_is_no_module_is_listed_with_the_reason(self):
+        self.file("libcormorant_junk.so", "junk")
+        done = run("devices", "--json", CORMORANT_MODULE_DIR=self.folder.name)
+        junk = [d for d in json.loads(done.stdout) if "junk" in d["name"]]
+        self.assertEqual(len(junk), 1)
+        self.assertFalse(junk[0]["usable"])
+        self.assertNotEqual(junk[0]["reason"], "")
+
+    def test_missing_module_is_an_error_that_names_what_there_is(self):
+        done = run("inspect", "-m", MODEL or "x.gguf", "--backend", "vulkan", "--json",
+                   CORMORANT_MODULE_DIR=self.folder.name)
+        if MODEL:
+            self.assertIn("not in this build; there are: cpu", json.loads(done.stdout)["problems"][0])
+
+    @unittest.skipIf(vulkan() is None, "built without Vulkan")
+    def test_no_driver_is_an_ordinary_result(self):
+        device = vulkan(VK_ICD_FILENAMES="/nonexistent")
+        self.assertFalse(device["usable"])
+        self.assertIn("no driver", device["reason"])
+
+    @needs_model
+    @unittest.skipIf(vulkan() is None, "built without Vulkan")
+    def test_software_driver_is_used_by_name_only(self):
+        device = vulkan()
+        if not device["usable"] or not device["by_name_only"]:
+            self.skipTest("no software driver")
+        plan = self.json("inspect", "-m", MODEL, "--json")["plan"]
+        self.assertEqual(plan["backend"], "cpu")
+        plan = self.json("inspect", "-m", MODEL, "--backend", "vulkan", "--json")["plan"]
+        self.assertEqual(plan["backend"], "vulkan")
+
+    @needs_model
+    @unittest.skipIf(vulkan() is None, "built without Vulkan")
+    def test_pipelines_are_kept_and_a_damaged_file_is_made_anew(self):
+        if not vulkan()["usable"]:
+            self.skipTest("no usable Vulkan device")
+        ask = ("run", "-m", MODEL, "--backend", "vulkan", "-p", "Hi", "-n", "1", "--temp", "0",
+               "--ctx", "256", "--json")
+        first = run(*ask, CORMORANT_CACHE_DIR=self.folder.name)
+        self.assertEqual(first.returncode, 0, first.stderr.decode())
+        kept = list(pathlib.Path(self.folder.name).glob("vulkan-*.bin"))
+        self.assertEqual(len(kept), 1)
+        whole = kept[0].read_bytes()
+        damaged = whole[:-1] + bytes([whole[-1] ^ 1])
+        kept[0].write_bytes(damaged)
+        again = run(*ask, CORMORANT_CACHE_DIR=self.folder.name)
+        self.assertEqual(again.returncode, 0, again.stderr.decode())
+        self.assertEqual(json.loads(again.stdout)["text"], json.loads(first.stdout)["text"])
+        self.assertNotEqual(kept[0].read_bytes(), damaged)
 
 
 class Usage(CliTest):
