@@ -20,11 +20,6 @@ uint32_t Groups(uint64_t items, uint32_t each) {
   return static_cast<uint32_t>(CeilDiv(items, each));
 }
 
-Range Touch(const Tensor& tensor, bool is_write) {
-  return {tensor.region == Region::kArena ? Resource::kArena : Resource::kOut, tensor.offset,
-          tensor.offset + tensor.bytes(), is_write};
-}
-
 template <class OpType>
 std::vector<Range> TensorRanges(const OpType& op) {
   std::vector<Range> ranges;
@@ -55,6 +50,11 @@ bool SameRope(const RopeSpec& a, const RopeSpec& b) {
 }
 
 }  // namespace
+
+Range Touch(const Tensor& tensor, bool is_write) {
+  return {tensor.region == Region::kArena ? Resource::kArena : Resource::kOut, tensor.offset,
+          tensor.offset + tensor.bytes(), is_write};
+}
 
 Tuning TuningOf(const DeviceFacts& facts) {
   Tuning tuning;

@@ -54,6 +54,9 @@ struct Dispatch {
   std::vector<Range> ranges;
 };
 
+/// The bytes of a tensor of arena or out.
+Range Touch(const Tensor& tensor, bool is_write);
+
 /// Whether `next` must wait for `earlier`.
 bool Conflict(const Dispatch& earlier, const Dispatch& next);
 

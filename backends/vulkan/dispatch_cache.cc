@@ -17,11 +17,6 @@ Range Layers(Resource resource, uint32_t first, uint32_t last, bool is_write) {
   return {resource, first, last, is_write};
 }
 
-Range Touch(const Tensor& tensor, bool is_write) {
-  return {tensor.region == Region::kArena ? Resource::kArena : Resource::kOut, tensor.offset,
-          tensor.offset + tensor.bytes(), is_write};
-}
-
 /// Queries a tile of prefill holds: heads of more dimensions have fewer, for shared memory's sake.
 uint32_t TileQueries(uint32_t head_dim, uint32_t group) {
   return head_dim <= 64 || group > 16 ? 32 : 16;

@@ -82,7 +82,8 @@ class Modules(CliTest):
         done = run("inspect", "-m", MODEL or "x.gguf", "--backend", "vulkan", "--json",
                    CORMORANT_MODULE_DIR=self.folder.name)
         if MODEL:
-            self.assertIn("not in this build; there are: cpu", json.loads(done.stdout)["problems"][0])
+            problems = json.loads(done.stdout)["problems"]
+            self.assertIn("not in this build; there are: cpu", problems[0])
 
     @unittest.skipIf(vulkan() is None, "built without Vulkan")
     def test_no_driver_is_an_ordinary_result(self):
