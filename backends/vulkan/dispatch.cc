@@ -14,6 +14,7 @@ namespace {
 constexpr uint32_t kTile = 32;
 constexpr uint32_t kElementThreads = 64;  // Of kernels with an invocation an element.
 constexpr uint32_t kLanesBatchMax = 8;    // Rows of x whose sums stay in registers.
+constexpr uint32_t kSliceBlocks = 4;      // Blocks of columns a slice of a matvec has, at least.
 constexpr uint32_t kStagedBytes = 8192;   // Of x, in a matvec's shared memory.
 
 uint32_t Groups(uint64_t items, uint32_t each) {
@@ -59,6 +60,8 @@ Range Touch(const Tensor& tensor, bool is_write) {
 Tuning TuningOf(const DeviceFacts& facts) {
   Tuning tuning;
   tuning.has_dot = facts.has_integer_dot;
+  while (tuning.matvec_threads > facts.workgroup_max) tuning.matvec_threads /= 2;
+  if (facts.workgroup_max < 256) tuning.matmul_m = 2;  // 128 is what every device allows.
   if (facts.is_cpu) {
     // Loads are dear and arithmetic is cheap where a subgroup is one vector register, and idle
     // workgroups are not free.
@@ -187,7 +190,12 @@ void DispatchBuilder::AddMatVec(const MatMulOp& op) {
   uint32_t batch = 1;
   while (batch < std::min(Rows(), tuning_.few_rows)) batch *= 2;
   const uint32_t chunk = std::min(kStagedBytes / 4 / batch, arguments.blocks * kTile);
-  Emit(kShader_matvec, {tuning_.matvec_threads, ShaderType(op.w.dtype), 1, batch, chunk},
+  // Enough slices to have many reads under way, but some blocks for each.
+  uint32_t threads = 64;
+  while (threads < tuning_.matvec_threads && threads * kSliceBlocks < arguments.blocks * kTile) {
+    threads *= 2;
+  }
+  Emit(kShader_matvec, {threads, ShaderType(op.w.dtype), 1, batch, chunk},
        {arguments.tiles, Groups(Rows(), batch), 1}, arguments)
       .ranges = TensorRanges(op);
 }

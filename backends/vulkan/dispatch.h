@@ -21,7 +21,7 @@ struct Tuning {
   /// Lanes of a subgroup for matmul_lanes, the kernel of drivers that run on a CPU; 0: the kernels
   /// of GPUs, which are shaped by what follows.
   uint32_t lanes = 0;
-  uint32_t matvec_threads = 128;        // 32 lanes by slices of columns.
+  uint32_t matvec_threads = 512;        // At most: 32 lanes by slices of columns.
   uint32_t matmul_rows = 64;            // Of x, a workgroup.
   uint32_t matmul_columns = 64;         // Rows of w, a workgroup.
   uint32_t matmul_m = 1, matmul_n = 1;  // Fours of outputs an invocation.
