@@ -31,7 +31,7 @@ struct Tuning {
   uint32_t attend_threads = 64;         // Of split attention.
   uint32_t top_k_threads = 128;
   uint32_t top_k_slice = 4096;  // Numbers a workgroup looks at.
-  uint32_t splits = 8;          // Of the pages of a head in decode.
+  uint32_t splits = 32;         // Of the pages of a head in decode.
 
   std::string ToString() const;
 };

@@ -9,6 +9,9 @@
 namespace cormorant::vulkan {
 namespace {
 
+/// Pages of a full head that are worth a split.
+constexpr uint32_t kSplitPages = 4;
+
 constexpr Range kWriteScratch = {Resource::kScratch, 0, 1, true};
 constexpr Range kReadScratch = {Resource::kScratch, 0, 1, false};
 
@@ -62,7 +65,7 @@ void DispatchBuilder::Add(const AttendOp& op) {
 
 void DispatchBuilder::AddSplitAttend(const AttendOp& op) {
   const uint32_t heads = op.q.shape[1], group = heads / geometry_.kv_heads;
-  const uint32_t splits = std::min(tuning_.splits, geometry_.pages_per_head);
+  const uint32_t splits = std::clamp(geometry_.pages_per_head / kSplitPages, 1u, tuning_.splits);
   const uint64_t slots = uint64_t{geometry_.pages_per_head} * kPageRows;
   const uint64_t scores_bytes = RoundUp(uint64_t{rows_} * heads * slots * 4, 256);
   const uint64_t partials_bytes =
