@@ -7,6 +7,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "platform/log.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
 
@@ -32,6 +33,7 @@ void RecordBarrier(VkCommandBuffer commands, VkPipelineStageFlags from_stage,
 DeviceBuffer::~DeviceBuffer() {
   vkDestroyBuffer(device_, handle_, nullptr);
   vkFreeMemory(device_, memory_, nullptr);
+  *held_bytes_ -= allocated_bytes_;
 }
 
 absl::StatusOr<std::unique_ptr<LogicalDevice>> LogicalDevice::Open(const DeviceFacts& facts) {
@@ -84,6 +86,8 @@ LogicalDevice::~LogicalDevice() {
   for (Stage& stage : stages_) stage.buffer.reset();
   for (const Pending& pending : pending_) vkDestroyFence(device_, pending.fence, nullptr);
   for (VkFence fence : free_fences_) vkDestroyFence(device_, fence, nullptr);
+  Log(LogLevel::kInfo, absl::StrCat(facts_.name, ": at most ", held_bytes_most_,
+                                    " bytes of device memory were held"));
   vkDestroySemaphore(device_, timeline_, nullptr);
   vkDestroyCommandPool(device_, command_pool_, nullptr);
   vkDestroyDevice(device_, nullptr);
@@ -96,7 +100,7 @@ absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Allocate(uint64_t b
         absl::StrCat("one buffer of ", bytes, " bytes was asked for; the Vulkan device allows ",
                      facts_.allocation_max, " bytes in a piece"));
   }
-  std::unique_ptr<DeviceBuffer> buffer(new DeviceBuffer(device_));
+  std::unique_ptr<DeviceBuffer> buffer(new DeviceBuffer(device_, &held_bytes_));
   buffer->bytes_ = bytes;
   VkBufferCreateInfo info = {VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
   info.size = std::max<uint64_t>(bytes, 4);
@@ -139,6 +143,11 @@ absl::Status LogicalDevice::Bind(DeviceBuffer& buffer, uint32_t memory_type) {
     return absl::ResourceExhaustedError("the memory type takes no buffers");
   }
   CORM_VK(vkAllocateMemory(device_, &info, nullptr, &buffer.memory_));
+  if (memory_type == facts_.device_type || memory_type == facts_.window_type) {
+    buffer.allocated_bytes_ = needs.size;
+    held_bytes_ += needs.size;
+    held_bytes_most_ = std::max(held_bytes_most_, held_bytes_);
+  }
   CORM_VK(vkBindBufferMemory(device_, buffer.handle_, buffer.memory_, 0));
   const bool is_mapped = memory_type == facts_.upload_type || memory_type == facts_.readback_type ||
                          memory_type == facts_.window_type ||

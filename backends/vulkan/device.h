@@ -32,13 +32,15 @@ class DeviceBuffer final : public Buffer {
 
  private:
   friend class LogicalDevice;
-  explicit DeviceBuffer(VkDevice device) : device_(device) {}
+  DeviceBuffer(VkDevice device, uint64_t* held_bytes) : device_(device), held_bytes_(held_bytes) {}
   const VkDevice device_;
   VkBuffer handle_ = VK_NULL_HANDLE;
   VkDeviceMemory memory_ = VK_NULL_HANDLE;
   VkDeviceAddress address_ = 0;
   std::byte* mapped_ = nullptr;
   uint64_t bytes_ = 0;
+  uint64_t* const held_bytes_;    // What the device counts; see LogicalDevice.
+  uint64_t allocated_bytes_ = 0;  // Of device memory, as the driver rounds it.
 };
 
 enum class MemoryUse : uint8_t { kDevice, kUpload, kReadback };
@@ -91,6 +93,8 @@ class LogicalDevice {
   };
   std::deque<Pending> pending_;
   std::vector<VkFence> free_fences_;
+  /// Device memory that buffers hold, and the most they ever did.
+  uint64_t held_bytes_ = 0, held_bytes_most_ = 0;
   Tick tick_ = 0;
   bool is_lost_ = false;  // As a test asked.
   Stage stages_[2];
