@@ -10,16 +10,16 @@
 namespace cormorant {
 
 struct BackendModule {
-  const char* build;  // kModuleBuild
+  const char* build;  // ModuleBuild
   const BackendDef* def;
   /// Where the module's messages go: a module has a log of its own.
   void (*set_log)(LogSink sink, void* user, LogLevel level);
 };
 
 /// Version, compiler and the sizes that the interface depends on.
-inline std::string ModuleBuild() {
-  return absl::StrCat(CORMORANT_VERSION, " ", __VERSION__, " ", sizeof(Op), " ", sizeof(DeviceInfo),
-                      " ", sizeof(Bindings), " ", sizeof(KvBinding));
+inline std::string ModuleBuild(absl::string_view version) {
+  return absl::StrCat(version, " ", __VERSION__, " ", sizeof(Op), " ", sizeof(DeviceInfo), " ",
+                      sizeof(Bindings), " ", sizeof(KvBinding));
 }
 
 using BackendModuleFunction = const BackendModule* (*)();

@@ -40,9 +40,9 @@ void AddModule(const std::string& path, Registry* registry) {
   void* const symbol = library->Symbol(kBackendModuleSymbol);
   if (symbol == nullptr) return fail("it is not a backend module");
   const BackendModule* module = reinterpret_cast<BackendModuleFunction>(symbol)();
-  if (module->build != ModuleBuild()) {
+  if (module->build != ModuleBuild(CORMORANT_VERSION)) {
     return fail(absl::StrCat("it was built as '", module->build, "', this library as '",
-                             ModuleBuild(), "'; install both from one build"));
+                             ModuleBuild(CORMORANT_VERSION), "'; install both from one build"));
   }
   module->set_log(
       [](void*, int level, const char* text) { Log(static_cast<LogLevel>(level), text); }, nullptr,

@@ -133,7 +133,7 @@ const BackendDef kDef = {"vulkan", 10, Devices, Open};
 
 extern "C" __attribute__((visibility("default"))) const cormorant::BackendModule*
 cormorant_backend_module() {
-  static const auto* const build = new std::string(cormorant::ModuleBuild());
+  static const auto* const build = new std::string(cormorant::ModuleBuild(CORMORANT_VERSION));
   static const cormorant::BackendModule module = {build->c_str(), &cormorant::vulkan::kDef,
                                                   cormorant::SetLogSink};
   return &module;
