@@ -3,6 +3,8 @@
 // A backend never sees a model, a session or a policy. It does not validate: tapes reach it through
 // runtime/ops/validate.h, and a breach found below that line is a bug, not a Status. No backend
 // aborts the process: "no driver", "no device", "out of memory" and "device lost" are statuses.
+// UNAVAILABLE is kept for a device that is lost: its buffers are then worth nothing, and all that is
+// still done with it is to destroy what it handed out.
 //
 // A backend is one folder with a `const BackendDef kBackend_<folder>`; CMake finds it by name.
 // One thread at a time calls a Backend; the engine sees to that. What a backend hands out (buffers,
@@ -11,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +35,7 @@ struct DeviceInfo {
   bool usable = false;
   std::string reason;         // Why not usable; empty when usable.
   bool by_name_only = false;  // A software driver: `auto` never takes it.
+  bool is_host = false;       // Computes on the CPU, in the process's own memory.
   uint64_t memory_total = 0;
   uint64_t memory_free = 0;
   std::string details;  // What kernels will be chosen by: "avx512-vnni, 2 threads".
@@ -110,6 +114,12 @@ class Plan {
   virtual ~Plan() = default;
 };
 
+/// What the driver says of the device's memory now.
+struct MemoryBudget {
+  uint64_t budget_bytes = 0;  // What this process may use before the driver evicts or refuses.
+  uint64_t used_bytes = 0;    // What it uses.
+};
+
 /// A point on the device's timeline: work up to it is done once the device has passed it.
 using Tick = uint64_t;
 
@@ -149,6 +159,9 @@ class Backend {
   /// has passed. Does not allocate.
   virtual absl::StatusOr<Tick> Submit(Plan& plan, std::span<const std::byte> step) = 0;
   virtual absl::Status Wait(Tick tick) = 0;
+
+  /// Nothing where the driver does not say.
+  virtual std::optional<MemoryBudget> Budget() const { return std::nullopt; }
 };
 
 /// How a backend is found and opened.

@@ -28,6 +28,7 @@ void AttentionBlock(const ModelConfig& config, uint32_t layer, const RopeSpec& r
   const auto weight = [&](const char* name, std::initializer_list<uint32_t> shape) {
     return weights.Take(absl::StrCat("blk.", layer, ".", name, ".weight"), shape);
   };
+  builder.BeginLayer();
   const Tensor h = Norm(config, x, weight("attn_norm", {config.width}), builder);
   const Tensor q = builder.Temp({rows, q_width, 1});
   const Tensor k = builder.Temp({rows, kv_width, 1});
@@ -67,6 +68,7 @@ void GatedMlp(const ModelConfig& config, uint32_t layer, Tensor x, WeightTable& 
 }
 
 void LogitsHead(const ModelConfig& config, Tensor x, WeightTable& weights, TapeBuilder& builder) {
+  builder.BeginLayer();
   const Tensor last = builder.Temp({builder.out_rows(), config.width, 1});
   builder.Add(GatherRowsOp{last, x});
   const Tensor h = Norm(config, last, weights.Take("output_norm.weight", {config.width}), builder);

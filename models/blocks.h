@@ -16,7 +16,8 @@ Tensor EmbedTokens(const ModelConfig& config, WeightTable& weights, TapeBuilder&
 Tensor Norm(const ModelConfig& config, Tensor x, Tensor w, TapeBuilder& builder);
 
 /// x += o_proj(attention(rope(q_proj(h)), rope(k_proj(h)), v_proj(h))),  h = norm(x)
-/// Weights blk.<layer>.attn_{norm,q,k,v,output}; head h of q reads KV head h / (H/G).
+/// Weights blk.<layer>.attn_{norm,q,k,v,output}; head h of q reads KV head h / (H/G). It begins its
+/// layer.
 void AttentionBlock(const ModelConfig& config, uint32_t layer, const RopeSpec& rope, Tensor x,
                     WeightTable& weights, TapeBuilder& builder);
 

@@ -171,6 +171,7 @@ DeviceInfo Describe(const DeviceOptions& options) {
   info.memory_free = memory.free_bytes;
   const absl::StatusOr<CpuIsa> isa = ChooseCpuIsa();
   info.usable = isa.ok();
+  info.is_host = true;
   if (isa.ok()) {
     info.details = absl::StrCat(CpuIsaName(*isa), ", ", ThreadsOf(options), " threads");
   } else {

@@ -177,6 +177,7 @@ std::vector<DeviceInfo> Devices() {
   DeviceInfo info;
   info.name = "scalar reference (double precision)";
   info.usable = true;
+  info.is_host = true;
   info.details = "one thread, for tests";
   return {info};
 }

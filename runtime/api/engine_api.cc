@@ -114,9 +114,20 @@ struct ProgressCallback {
   }
 };
 
+struct EventCallback {
+  corm_event_fn fn;
+  void* user;
+  void operator()(EngineEvent kind, const std::string& message) const {
+    if (fn == nullptr) return;
+    const corm_event event = {sizeof(event), static_cast<int32_t>(kind), message.c_str()};
+    fn(user, &event);
+  }
+};
+
 }  // namespace
 }  // namespace cormorant::api
 
+using cormorant::api::EventCallback;
 using cormorant::api::ProgressCallback;
 using cormorant::api::TokenCallback;
 
@@ -138,8 +149,9 @@ corm_status corm_engine_create(const corm_engine_options* options, corm_engine**
     corm_engine_options_init(&caller);
     CORM_RETURN_IF_ERROR(ReadStruct(options, "corm_engine_options", &caller));
     const ProgressCallback on_load{caller.on_load, caller.on_load_user};
+    const EventCallback on_event{caller.on_event, caller.on_event_user};
     CORM_ASSIGN_OR_RETURN(std::shared_ptr<cormorant::Engine> made,
-                          cormorant::Engine::Create(read, on_load));
+                          cormorant::Engine::Create(read, on_load, on_event));
     *engine = new corm_engine{std::move(made)};
     return absl::OkStatus();
   });
@@ -159,22 +171,26 @@ corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* in
     if (engine == nullptr) return absl::InvalidArgumentError("the engine is NULL");
     const cormorant::Engine& e = *engine->engine;
     const cormorant::ModelConfig& config = e.model().config();
+    const cormorant::EnginePlan& plan = e.plan();
     corm_engine_info out;
     corm_engine_info_init(&out);
     out.layers = config.layers;
     out.kv_heads = config.kv_heads;
     out.head_dim = config.head_dim;
     out.vocab = config.vocab;
-    out.context = e.plan().context;
+    out.context = plan.context;
     out.context_trained = config.context;
-    out.prefill_chunk = e.plan().prefill_chunk;
-    out.kv_bytes_per_token = e.plan().geometry.heads() * cormorant::F16RowBytes(config.head_dim);
-    out.kv_page_bytes = e.plan().page_bytes;
-    out.kv_pages = e.plan().page_limit;
+    out.prefill_chunk = plan.prefill_chunk;
+    out.kv_bytes_per_token = plan.geometry.heads() * cormorant::F16RowBytes(config.head_dim);
+    out.kv_page_bytes = plan.page_bytes;
+    for (const cormorant::StagePlan& stage : plan.stages) {
+      out.kv_pages += stage.page_limit;
+      if (stage.place == cormorant::MemoryPlace::kHost) out.host_layers += stage.geometry.layers;
+    }
     out.architecture = config.architecture.c_str();
     out.model_name = e.model().name().c_str();
-    out.backend = e.backend().Name().data();
-    out.device = e.backend().Device().name.c_str();
+    out.backend = plan.device().backend.c_str();
+    out.device = plan.device().device.c_str();
     return WriteStruct(out, "corm_engine_info", info);
   });
 }
@@ -205,6 +221,12 @@ corm_status corm_engine_get_memory(const corm_engine* engine, corm_memory_stats*
     out.program = of(MemoryCategory::kProgram);
     out.kv_cap = now.kv_cap;
     out.kv_peak = now.kv_peak;
+    out.host = now.host_used;
+    out.host_peak = now.host_peak;
+    const cormorant::MemoryWatch watch = engine->engine->memory_watch();
+    out.device_budget = watch.budget.budget_bytes;
+    out.device_used = watch.budget.used_bytes;
+    out.memory_short = watch.warnings;
     return WriteStruct(out, "corm_memory_stats", stats);
   });
 }
@@ -365,6 +387,27 @@ corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* s
     out.rebased = now.rebased;
     out.next_position = s.next_position();
     return WriteStruct(out, "corm_kv_stats", stats);
+  });
+}
+
+corm_status corm_session_get_positions(const corm_session* session, uint32_t layer,
+                                       uint32_t kv_head, uint32_t* positions, size_t capacity,
+                                       size_t* count) {
+  return GuardSession(session, [&]() -> absl::Status {
+    if (count == nullptr || (positions == nullptr && capacity != 0)) {
+      return absl::InvalidArgumentError("positions and count may not be NULL");
+    }
+    const cormorant::KvGeometry& geometry = session->session->engine().plan().geometry;
+    if (layer >= geometry.layers || kv_head >= geometry.kv_heads) {
+      return absl::OutOfRangeError(absl::StrCat("layer ", layer, ", KV head ", kv_head,
+                                                "; the model has ", geometry.layers, " layers of ",
+                                                geometry.kv_heads, " KV heads"));
+    }
+    CORM_ASSIGN_OR_RETURN(const std::vector<uint32_t> held,
+                          session->session->ResidentPositions(layer * geometry.kv_heads + kv_head));
+    *count = held.size();
+    std::copy_n(held.begin(), std::min(capacity, held.size()), positions);
+    return absl::OkStatus();
   });
 }
 

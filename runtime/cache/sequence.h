@@ -31,6 +31,7 @@ class KvSequence {
   uint32_t heads() const { return static_cast<uint32_t>(counts_.size()); }
   /// Resident rows of each head.
   std::span<const uint32_t> counts() const { return counts_; }
+  std::span<const PageId> pages(uint32_t head) const { return pages_[head]; }
   uint64_t row_total() const;
   uint32_t row_max() const;
   uint32_t page_total() const { return page_total_; }

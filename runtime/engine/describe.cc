@@ -62,35 +62,41 @@ Json DescribeText(const GgufFile& file, Json* problems) {
   return text;
 }
 
+Json DescribeMemory(const MemoryPlan& memory) {
+  return {{"total", memory.total()},           {"weights", memory.weights},
+          {"kv_pages", memory.kv_pages},       {"kv_metadata", memory.kv_metadata},
+          {"activations", memory.activations}, {"staging", memory.staging}};
+}
+
+Json DescribeStage(const StagePlan& stage) {
+  return {{"backend", stage.backend},        {"device", stage.device},
+          {"details", stage.details},        {"first_layer", stage.first_layer},
+          {"layers", stage.geometry.layers}, {"under_the_cap", stage.place == MemoryPlace::kDevice},
+          {"kv_pages", stage.page_limit},    {"memory", DescribeMemory(stage.memory)}};
+}
+
 Json DescribePlan(const EngineOptions& options, const ModelFile& model, Json* problems) {
-  const auto backend = OpenBackend(options);
-  if (!backend.ok()) {
-    problems->push_back(Str(backend.status().message()));
-    return nullptr;
-  }
-  const auto plan = PlanEngine(options, model, **backend);
+  const absl::StatusOr<EnginePlan> plan = PlanOnThisMachine(options, model);
   if (!plan.ok()) {
     problems->push_back(Str(plan.status().message()));
     return nullptr;
   }
-  return {{"backend", Str((*backend)->Name())},
-          {"device", (*backend)->Device().name},
-          {"details", (*backend)->Device().details},
-          {"context", plan->context},
-          {"kv_type", options.kv_type},
-          {"prefill_chunk", plan->prefill_chunk},
-          {"rows_per_head", plan->rows_per_head},
-          {"kv_page_bytes", plan->page_bytes},
-          {"kv_pages", plan->page_limit},
-          {"memory",
-           {{"cap", options.memory_cap_bytes},
-            {"kv_cap", options.kv_cap_bytes},
-            {"total", plan->total()},
-            {"weights", plan->weights},
-            {"kv_pages", plan->kv_pages},
-            {"kv_metadata", plan->kv_metadata},
-            {"activations", plan->activations},
-            {"staging", plan->staging}}}};
+  const StagePlan& device = plan->device();
+  Json memory = {{"cap", options.memory_cap_bytes}, {"kv_cap", options.kv_cap_bytes}};
+  memory.update(DescribeMemory(device.memory));
+  Json json = {{"backend", device.backend},
+               {"device", device.device},
+               {"details", device.details},
+               {"context", plan->context},
+               {"kv_type", options.kv_type},
+               {"prefill_chunk", plan->prefill_chunk},
+               {"rows_per_head", plan->rows_per_head},
+               {"kv_page_bytes", plan->page_bytes},
+               {"kv_pages", device.page_limit},
+               {"memory", memory},
+               {"stages", Json::array()}};
+  for (const StagePlan& stage : plan->stages) json["stages"].push_back(DescribeStage(stage));
+  return json;
 }
 
 }  // namespace

@@ -6,9 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "platform/log.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
-#include "runtime/ops/validate.h"
+#include "runtime/ops/split.h"
 #include "runtime/text/vocabulary.h"
 
 namespace cormorant {
@@ -24,9 +25,8 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& option
     }
     if (def->priority < 0 || (best != nullptr && def->priority <= best->priority)) continue;
     const std::vector<DeviceInfo> devices = def->devices();
-    if (std::any_of(devices.begin(), devices.end(), [](const auto& d) {
-          return d.usable && !d.by_name_only;
-        })) {
+    if (std::any_of(devices.begin(), devices.end(),
+                    [](const auto& d) { return d.usable && !d.by_name_only; })) {
       best = def;
     }
   }
@@ -40,42 +40,92 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& option
   return backend;
 }
 
+absl::StatusOr<std::unique_ptr<Backend>> OpenHost(const EngineOptions& options) {
+  std::vector<const BackendDef*> defs(AllBackendDefs().begin(), AllBackendDefs().end());
+  std::erase_if(defs, [](const BackendDef* def) { return def->priority < 0; });
+  std::stable_sort(defs.begin(), defs.end(), [](const BackendDef* a, const BackendDef* b) {
+    return a->priority < b->priority;  // Not to ask GPU drivers for their devices.
+  });
+  for (const BackendDef* def : defs) {
+    for (const DeviceInfo& device : def->devices()) {
+      if (device.usable && device.is_host) return def->open({device.index, options.threads});
+    }
+  }
+  return absl::NotFoundError("no backend of this build computes on the CPU");
+}
+
 namespace {
 
-/// Passes progress on, and gives back the memory of what the device has copied.
+// Steps between two looks at the device's memory.
+constexpr uint64_t kWatchInterval = 16;
+// A device is opened again so many times; after so many steps a loss is forgotten.
+constexpr uint32_t kReopenings = 2;
+constexpr uint64_t kStepsForgiven = 10000;
+
+absl::Status CacheLost() {
+  return absl::AbortedError("the cache was lost with its device");
+}
+
+/// The plan for the device in `backends`. Where it cannot hold the model alone, the CPU's backend
+/// is opened and added.
+absl::StatusOr<EnginePlan> PlanOn(std::vector<std::unique_ptr<Backend>>* backends,
+                                  const DeviceOpener& open_host, const EngineOptions& options,
+                                  const ModelFile& model) {
+  const Backend& device = *backends->front();
+  absl::StatusOr<EnginePlan> plan = PlanEngine(options, model, device, nullptr);
+  if (!absl::IsResourceExhausted(plan.status()) || open_host == nullptr ||
+      device.Device().is_host) {
+    return plan;
+  }
+  CORM_ASSIGN_OR_RETURN(std::unique_ptr<Backend> host, open_host());
+  plan = PlanEngine(options, model, device, host.get());
+  backends->push_back(std::move(host));
+  return plan;
+}
+
+/// Passes progress on over all stages, and gives back the memory of what devices have copied.
 class LoadTeller final : public LoadObserver {
  public:
-  LoadTeller(const ModelFile& model, uint64_t total_bytes, Engine::Progress on_load)
-      : model_(model), total_bytes_(total_bytes), on_load_(on_load) {}
+  LoadTeller(const ModelFile& model, const EnginePlan& plan, Engine::Progress on_load)
+      : model_(model), on_load_(on_load), stage_bytes_(plan.device().memory.weights) {
+    for (const StagePlan& stage : plan.stages) total_bytes_ += stage.memory.weights;
+  }
   void Loaded(float fraction) override {
-    on_load_(static_cast<uint64_t>(fraction * static_cast<double>(total_bytes_)), total_bytes_);
+    const double done = static_cast<double>(stage_bytes_) * static_cast<double>(fraction);
+    on_load_(before_bytes_ + static_cast<uint64_t>(done), total_bytes_);
   }
   void Copied(size_t index) override { model_.DropHostPages(index); }
+  /// What follows is of the next stage, whose weights have `next_bytes`.
+  void NextStage(uint64_t next_bytes) { before_bytes_ += std::exchange(stage_bytes_, next_bytes); }
 
  private:
   const ModelFile& model_;
-  const uint64_t total_bytes_;
   const Engine::Progress on_load_;
+  uint64_t total_bytes_ = 0, before_bytes_ = 0;
+  uint64_t stage_bytes_;
 };
 
 }  // namespace
 
-Engine::Engine(std::unique_ptr<Backend> backend, const EngineOptions& options)
+Engine::Engine(DeviceOpeners openers, const EngineOptions& options, OnEvent on_event)
     : options_(options),
-      ledger_(options.memory_cap_bytes, options.kv_cap_bytes),
-      backend_(std::move(backend)) {}
+      openers_(std::move(openers)),
+      on_event_(std::move(on_event)),
+      ledger_(options.memory_cap_bytes, options.kv_cap_bytes) {}
 
 Engine::~Engine() = default;
 
 absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(const EngineOptions& options,
-                                                       Progress on_load) {
-  return CreateOn(nullptr, options, on_load);
+                                                       Progress on_load, OnEvent on_event) {
+  return CreateOn(
+      {[options] { return OpenBackend(options); }, [options] { return OpenHost(options); }},
+      options, on_load, std::move(on_event));
 }
 
-absl::StatusOr<std::shared_ptr<Engine>> Engine::CreateOn(std::unique_ptr<Backend> backend,
+absl::StatusOr<std::shared_ptr<Engine>> Engine::CreateOn(DeviceOpeners openers,
                                                          const EngineOptions& options,
-                                                         Progress on_load) {
-  std::shared_ptr<Engine> engine(new Engine(std::move(backend), options));
+                                                         Progress on_load, OnEvent on_event) {
+  std::shared_ptr<Engine> engine(new Engine(std::move(openers), options, std::move(on_event)));
   CORM_RETURN_IF_ERROR(engine->Load(on_load));
   return engine;
 }
@@ -86,73 +136,62 @@ absl::Status Engine::Load(Progress on_load) {
   absl::StatusOr<Vocabulary> vocabulary = ReadVocabulary(model_->gguf());
   if (!vocabulary.ok()) return At(options_.model_path, vocabulary.status());
   CORM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Create(*std::move(vocabulary)));
-  if (backend_ == nullptr) {
-    CORM_ASSIGN_OR_RETURN(backend_, OpenBackend(options_));
-  }
-  CORM_ASSIGN_OR_RETURN(plan_, PlanEngine(options_, *model_, *backend_));
-  CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kActivations, plan_.activations));
-  CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kStaging, plan_.staging));
-  CORM_RETURN_IF_ERROR(LoadWeights(on_load));
-  CORM_ASSIGN_OR_RETURN(store_, KvStore::Create(plan_, options_.max_sessions, model_->rope(),
-                                                backend_.get(), weights_.get(), &ledger_));
-  CORM_RETURN_IF_ERROR(CompilePlans());
+  CORM_RETURN_IF_ERROR(OpenStages(openers_.device, on_load));
   scheduler_ =
-      std::make_unique<Scheduler>(Scheduler::Limits{plan_.prefill_chunk, options_.max_sessions});
+      std::make_unique<Scheduler>(Scheduler::Limits{plan().prefill_chunk, options_.max_sessions});
   return absl::OkStatus();
 }
 
-absl::Status Engine::LoadWeights(Progress on_load) {
-  const uint32_t rows = plan_.row_buckets.back();
-  const Tape tape =
-      model_->WriteTape(rows, plan_.out_rows(rows, options_.all_logits, options_.max_sessions));
-  for (size_t i = 0; i < tape.ops.size(); ++i) {
-    const SupportAnswer answer = backend_->Supports(tape.ops[i]);
-    if (answer.support == Support::kNone) {
-      return absl::UnimplementedError(absl::StrCat("backend ", backend_->Name(), " cannot compute ",
-                                                   ToString(tape.ops[i]), ": ", answer.why));
-    }
+absl::Status Engine::OpenStages(const DeviceOpener& open, Progress on_load) {
+  std::vector<std::unique_ptr<Backend>> backends(1);
+  CORM_ASSIGN_OR_RETURN(backends[0], open());
+  CORM_ASSIGN_OR_RETURN(EnginePlan plan, PlanOn(&backends, openers_.host, options_, *model_));
+  std::vector<Stage::Bucket> buckets = MakeBuckets(plan);
+  std::vector<std::unique_ptr<Stage>> stages;
+  LoadTeller teller(*model_, plan, on_load);
+  for (uint32_t i = 0; i < plan.stages.size(); ++i) {
+    if (i > 0) teller.NextStage(plan.stages[i].memory.weights);
+    CORM_ASSIGN_OR_RETURN(std::unique_ptr<Stage> stage,
+                          Stage::Create(std::move(backends[i]), i,
+                                        {options_, *model_, plan, buckets}, &ledger_, &teller));
+    stages.push_back(std::move(stage));
   }
-  CORM_RETURN_IF_ERROR(ledger_.Reserve(MemoryCategory::kWeights, plan_.weights));
-  LoadTeller teller(*model_, plan_.weights, on_load);
-  CORM_ASSIGN_OR_RETURN(weights_, backend_->LoadWeights(model_->HostTensors(), tape, &teller));
+  plan_ = &plans_made_.emplace_back(std::move(plan));
+  buckets_ = std::move(buckets);
+  stages_ = std::move(stages);
   return absl::OkStatus();
 }
 
-absl::Status Engine::CompilePlans() {
-  TapeLimits limits;
-  limits.geometry = plan_.geometry;
-  for (const HostTensor& tensor : model_->HostTensors()) {
-    limits.weights.push_back({tensor.dtype, tensor.shape});
-  }
-  std::vector<Tape> tapes;
-  uint64_t arena_bytes = 1, out_bytes = 1;
-  for (uint32_t rows : plan_.row_buckets) {
-    tapes.push_back(
-        model_->WriteTape(rows, plan_.out_rows(rows, options_.all_logits, options_.max_sessions)));
-    CORM_RETURN_IF_ERROR(Validate(tapes.back(), limits));
-    arena_bytes = std::max(arena_bytes, tapes.back().arena_bytes);
-    out_bytes = std::max(out_bytes, tapes.back().out_bytes);
-  }
-  CORM_ASSIGN_OR_RETURN(arena_, backend_->Allocate(arena_bytes));
-  CORM_ASSIGN_OR_RETURN(out_, backend_->Allocate(out_bytes));
-  step_ = std::make_unique<StepBuffer>(StepBuffer::Bounds{
-      tapes.back().rows, tapes.back().out_rows, options_.max_sessions, plan_.geometry.heads()});
-  const Bindings bindings{weights_.get(), arena_.get(), out_.get(), &store_->binding(),
-                          step_->bytes().size()};
-  for (const Tape& tape : tapes) {
-    CORM_ASSIGN_OR_RETURN(std::unique_ptr<Plan> plan, backend_->Compile(tape, bindings));
+std::vector<Stage::Bucket> Engine::MakeBuckets(const EnginePlan& plan) const {
+  std::vector<Stage::Bucket> buckets;
+  for (uint32_t rows : plan.row_buckets) {
+    const uint32_t out_rows = plan.out_rows(rows, options_.all_logits, options_.max_sessions);
+    const Tape tape = model_->WriteTape(rows, out_rows);
     const TopKOp* top = std::get_if<TopKOp>(&tape.ops.back());
     CORM_CHECK(top != nullptr && top->x.region == Region::kOut);  // As ModelDef asks.
-    plans_.push_back({tape.rows, *top, std::move(plan)});
+    buckets.push_back({rows, out_rows, SplitTape(tape, plan.stage_layers())});
   }
-  return absl::OkStatus();
+  return buckets;
+}
+
+std::vector<KvStore*> Engine::stores() const {
+  std::vector<KvStore*> stores;
+  for (const std::unique_ptr<Stage>& stage : stages_) stores.push_back(&stage->store());
+  return stores;
+}
+
+void Engine::Tell(EngineEvent event, const std::string& message) const {
+  Log(event == EngineEvent::kDeviceRestored ? LogLevel::kInfo : LogLevel::kWarning, message);
+  if (on_event_ != nullptr) on_event_(event, message);
 }
 
 absl::StatusOr<std::unique_ptr<SessionCache>> Engine::CreateCache(
     const SessionCache::Settings& settings) {
   absl::StatusOr<std::unique_ptr<SessionCache>> cache;
   Exclusively([&] {
-    cache = SessionCache::Create(settings, store_.get());
+    absl::Status status;
+    if (stages_.empty()) status = Recover(absl::UnavailableError("there is no device"));
+    cache = status.ok() ? SessionCache::Create(settings, stores()) : status;
     if (cache.ok()) caches_.push_back(cache->get());
   });
   return cache;
@@ -178,16 +217,13 @@ void Engine::Exclusively(absl::FunctionRef<void()> fn) {
 
 absl::Status Engine::Run(Request& request, absl::FunctionRef<bool()> after_step) {
   CORM_CHECK(request.want != WantLogits::kAll || options_.all_logits);
-  request.done = 0;
-  request.logits_rows = 0;
-  request.top.clear();
-  if (request.ids.empty()) return absl::OkStatus();
+  if (request.done == request.ids.size()) return absl::OkStatus();
   std::unique_lock<std::mutex> lock(mutex_);
   const RequestId id = next_request_++;
   Active active;
   active.request = &request;
   active_[id] = &active;
-  scheduler_->Add(id, static_cast<uint32_t>(request.ids.size()));
+  scheduler_->Add(id, static_cast<uint32_t>(request.ids.size() - request.done));
   for (;;) {
     while (!active.stepped) {
       if (driving_) {
@@ -230,85 +266,135 @@ void Engine::Drive(std::unique_lock<std::mutex>& lock) {
 }
 
 absl::Status Engine::MakeRoom(SessionCache& cache, uint32_t rows, std::span<const Turn> turns) {
+  for (uint32_t stage = 0; stage < stages_.size(); ++stage) {
+    CORM_RETURN_IF_ERROR(TakeBack(cache, stage, rows, turns));
+  }
+  return cache.MakeRoom(rows);
+}
+
+absl::Status Engine::TakeBack(SessionCache& cache, uint32_t stage, uint32_t rows,
+                              std::span<const Turn> turns) {
   // A session short of pages first takes back what larger sessions hold beyond a fair share.
+  const PagePool& pool = stages_[stage]->store().pool();
   const uint32_t share =
-      plan_.page_limit / static_cast<uint32_t>(std::max<size_t>(1, caches_.size()));
+      pool.page_limit() / static_cast<uint32_t>(std::max<size_t>(1, caches_.size()));
   std::vector<const SessionCache*> firm;  // What they hold beyond it may not be dropped.
-  while (cache.PagesMissing(rows) > store_->pool().free_pages()) {
+  while (cache.PagesMissing(stage, rows) > pool.free_pages()) {
     SessionCache* largest = nullptr;
     for (SessionCache* other : caches_) {
       const bool in_batch = std::any_of(turns.begin(), turns.end(), [&](const Turn& turn) {
         return turn.active->request->cache == other;
       });
       const bool is_firm = std::find(firm.begin(), firm.end(), other) != firm.end();
-      if (in_batch || is_firm || !other->evicts() || other->page_total() <= share) continue;
-      if (largest == nullptr || other->page_total() > largest->page_total()) largest = other;
+      const uint32_t held = other->page_total(stage);
+      if (in_batch || is_firm || !other->evicts() || held <= share) continue;
+      if (largest == nullptr || held > largest->page_total(stage)) largest = other;
     }
     if (largest == nullptr) break;
-    const uint32_t before = largest->page_total();
-    const absl::Status status = largest->ShrinkTo(share);
+    const uint32_t before = largest->page_total(stage);
+    const absl::Status status = largest->ShrinkTo(stage, share);
     if (!status.ok() && !absl::IsResourceExhausted(status)) return status;
-    if (largest->page_total() >= before) firm.push_back(largest);
-  }
-  return cache.MakeRoom(rows);
-}
-
-void Engine::RunStep(std::span<const Turn> turns) {
-  std::vector<Active*> actives;
-  std::vector<uint32_t> rows;
-  for (const Turn& turn : turns) {
-    turn.active->status = MakeRoom(*turn.active->request->cache, turn.rows, turns);
-    if (!turn.active->status.ok()) continue;
-    actives.push_back(turn.active);
-    rows.push_back(turn.rows);
-  }
-  if (actives.empty()) return;
-  const absl::Status status = Replay(actives, rows);
-  if (status.ok()) return;
-  for (Active* active : actives) active->status = status;
-}
-
-absl::Status Engine::Replay(std::span<Active* const> actives, std::span<const uint32_t> rows) {
-  const uint32_t row_total = FillStep(actives, rows);
-  const auto plan = std::find_if(plans_.begin(), plans_.end(),
-                                 [&](const Compiled& c) { return c.rows >= row_total; });
-  CORM_CHECK(plan != plans_.end());
-  CORM_ASSIGN_OR_RETURN(const Tick tick, backend_->Submit(*plan->plan, step_->bytes()));
-  CORM_RETURN_IF_ERROR(backend_->Wait(tick));
-  for (const Active* active : actives) {
-    const bool is_top = active->request->want == WantLogits::kTop;
-    CORM_RETURN_IF_ERROR(is_top ? ReadTop(*active, plan->top) : ReadLogits(*active, plan->top));
-  }
-  for (size_t i = 0; i < actives.size(); ++i) {
-    actives[i]->request->done += rows[i];
-    actives[i]->status = actives[i]->request->cache->Commit(rows[i]);
-    if (actives[i]->status.ok() || actives[i]->request->want != WantLogits::kTop) continue;
-    // The tokens are read and cannot be read again: when the session goes on, with options of its
-    // own, it may need all logits. Should the device be lost, the status says so already.
-    ReadLogits(*actives[i], plan->top).IgnoreError();
+    if (largest->page_total(stage) >= before) firm.push_back(largest);
   }
   return absl::OkStatus();
 }
 
-uint32_t Engine::FillStep(std::span<Active* const> actives, std::span<const uint32_t> rows) {
+void Engine::RunStep(std::span<const Turn> turns) {
+  for (const Turn& turn : turns) turn.active->done_before = turn.active->request->done;
+  const absl::Status lost =
+      stages_.empty() ? absl::UnavailableError("there is no device") : RunTurns(turns);
+  if (lost.ok()) {
+    if (steps_since_loss_++ % kWatchInterval == 0) WatchMemory();
+    return;
+  }
+  const absl::Status recovered = Recover(lost);
+  for (const Turn& turn : turns) {
+    absl::Status& status = turn.active->status;
+    if (turn.active->request->done > turn.active->done_before) {
+      status = absl::OkStatus();  // Its step was run; the next will see that the cache is gone.
+    } else if (status.ok() || absl::IsUnavailable(status)) {
+      status = recovered.ok() ? CacheLost() : recovered;
+    }
+  }
+}
+
+absl::Status Engine::RunTurns(std::span<const Turn> turns) {
+  std::vector<Active*> actives;
+  std::vector<uint32_t> rows;
+  for (const Turn& turn : turns) {
+    const Request& request = *turn.active->request;
+    absl::Status& status = turn.active->status;
+    if (request.cache->clock() != request.before + request.done) {
+      status = CacheLost();
+      continue;
+    }
+    status = MakeRoom(*request.cache, turn.rows, turns);
+    if (absl::IsUnavailable(status)) return status;
+    if (!status.ok()) continue;
+    actives.push_back(turn.active);
+    rows.push_back(turn.rows);
+  }
+  if (actives.empty()) return absl::OkStatus();
+  const absl::Status status = Replay(actives, rows);
+  if (status.ok() || absl::IsUnavailable(status)) return status;
+  for (Active* active : actives) active->status = status;
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Replay(std::span<Active* const> actives, std::span<const uint32_t> rows) {
+  uint32_t row_total = 0;
+  for (uint32_t stage = 0; stage < stages_.size(); ++stage) {
+    row_total = FillStep(actives, rows, stage);
+  }
+  const auto bucket = std::find_if(buckets_.begin(), buckets_.end(),
+                                   [&](const Stage::Bucket& b) { return b.rows >= row_total; });
+  CORM_CHECK(bucket != buckets_.end());
+  for (size_t i = 0; i < bucket->parts.size(); ++i) {
+    const TapePart& part = bucket->parts[i];
+    Stage& stage = *stages_[part.stage];
+    for (const Handover& input : part.inputs) {
+      CORM_RETURN_IF_ERROR(stage.Take(input, *stages_[input.from], row_total));
+    }
+    CORM_RETURN_IF_ERROR(stage.Run(static_cast<size_t>(bucket - buckets_.begin()), i));
+  }
+  const TopKOp& top = std::get<TopKOp>(bucket->parts.back().tape.ops.back());
+  for (const Active* active : actives) {
+    const bool is_top = active->request->want == WantLogits::kTop;
+    CORM_RETURN_IF_ERROR(is_top ? ReadTop(*active, top) : ReadLogits(*active, top));
+  }
+  for (size_t i = 0; i < actives.size(); ++i) {
+    actives[i]->request->done += rows[i];
+    actives[i]->status = actives[i]->request->cache->Commit(rows[i]);
+    if (absl::IsUnavailable(actives[i]->status)) return actives[i]->status;
+    if (actives[i]->status.ok() || actives[i]->request->want != WantLogits::kTop) continue;
+    // The tokens are read and cannot be read again: when the session goes on, with options of its
+    // own, it may need all logits.
+    CORM_RETURN_IF_ERROR(ReadLogits(*actives[i], top));
+  }
+  return absl::OkStatus();
+}
+
+uint32_t Engine::FillStep(std::span<Active* const> actives, std::span<const uint32_t> rows,
+                          uint32_t stage) {
+  StepBuffer& step = stages_[stage]->step();
   uint32_t row = 0, out = 0;
   for (uint32_t s = 0; s < actives.size(); ++s) {
     const Request& request = *actives[s]->request;
     const SessionCache& cache = *request.cache;
     actives[s]->out_row = out;
-    step_->sequences()[s] = cache.Describe(row, rows[s], request.pin);
-    std::copy(cache.counts().begin(), cache.counts().end(), step_->counts(s).begin());
+    step.sequences()[s] = cache.Describe(stage, row, rows[s], request.pin);
+    std::copy(cache.counts(stage).begin(), cache.counts(stage).end(), step.counts(s).begin());
     for (uint32_t i = 0; i < rows[s]; ++i, ++row) {
-      step_->ids()[row] = request.ids[request.done + i];
-      step_->positions()[row] = cache.next_position() + i;
+      step.ids()[row] = request.ids[request.done + i];
+      step.positions()[row] = cache.next_position() + i;
       const bool is_last = request.done + i + 1 == request.ids.size();
       const bool wanted =
           request.want == WantLogits::kAll || (request.want != WantLogits::kNone && is_last);
-      if (wanted) step_->out_index()[out++] = row;
+      if (wanted) step.out_index()[out++] = row;
     }
     actives[s]->out_rows = out - actives[s]->out_row;
   }
-  StepHeader& header = step_->header();
+  StepHeader& header = step.header();
   header.rows = row;
   header.out_rows = out;
   header.sequences = static_cast<uint32_t>(actives.size());
@@ -319,29 +405,98 @@ absl::Status Engine::ReadLogits(const Active& active, const TopKOp& from) {
   Request& request = *active.request;
   request.logits_rows = 0;
   if (active.out_rows == 0) return absl::OkStatus();
+  Stage& out = *stages_.back();
   const uint64_t vocab = from.x.shape[1];
   request.logits.resize(active.out_rows * vocab);
-  CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span<float>(request.logits)),
-                                          *out_,
-                                          from.x.offset + active.out_row * vocab * sizeof(float)));
+  CORM_RETURN_IF_ERROR(
+      out.backend().Download(std::as_writable_bytes(std::span<float>(request.logits)), out.out(),
+                             from.x.offset + active.out_row * vocab * sizeof(float)));
   request.logits_rows = active.out_rows;
   return absl::OkStatus();
 }
 
 absl::Status Engine::ReadTop(const Active& active, const TopKOp& from) {
   if (active.out_rows == 0) return absl::OkStatus();
+  Stage& out = *stages_.back();
   const uint32_t count = from.values.shape[1];
   std::vector<float> values(count);
   std::vector<uint32_t> ids(count);
   const uint64_t row_at = uint64_t{active.out_row} * count * sizeof(float);
-  CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span<float>(values)), *out_,
-                                          from.values.offset + row_at));
-  CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span<uint32_t>(ids)), *out_,
-                                          from.indices.offset + row_at));
+  CORM_RETURN_IF_ERROR(out.backend().Download(std::as_writable_bytes(std::span<float>(values)),
+                                              out.out(), from.values.offset + row_at));
+  CORM_RETURN_IF_ERROR(out.backend().Download(std::as_writable_bytes(std::span<uint32_t>(ids)),
+                                              out.out(), from.indices.offset + row_at));
   std::vector<TokenLogit>& top = active.request->top;
   top.resize(count);
   for (uint32_t i = 0; i < count; ++i) top[i] = {values[i], ids[i]};
   return absl::OkStatus();
+}
+
+absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model) {
+  std::vector<std::unique_ptr<Backend>> backends(1);
+  CORM_ASSIGN_OR_RETURN(backends[0], OpenBackend(options));
+  return PlanOn(
+      &backends, [&] { return OpenHost(options); }, options, model);
+}
+
+absl::Status Engine::Recover(const absl::Status& lost) {
+  for (SessionCache* cache : caches_) cache->Detach();
+  stages_.clear();
+  if (steps_since_loss_ > kStepsForgiven) losses_ = 0;
+  steps_since_loss_ = 0;
+  ++losses_;
+  Tell(EngineEvent::kDeviceLost, absl::StrCat("the device is lost: ", lost.message()));
+  const auto nobody = [](uint64_t, uint64_t) { return true; };
+  absl::Status status = lost;
+  EngineEvent event = EngineEvent::kDeviceRestored;
+  if (losses_ <= kReopenings) status = OpenStages(openers_.device, nobody);
+  if (!status.ok() && losses_ <= 2 * kReopenings && openers_.host != nullptr) {
+    event = EngineEvent::kHostFallback;
+    const absl::Status on_host = OpenStages(openers_.host, nobody);
+    if (!on_host.ok()) Log(LogLevel::kError, std::string(on_host.message()));
+    if (on_host.ok()) status = on_host;
+  }
+  if (!status.ok()) {
+    losses_ = 0;  // The next call tries again.
+    return absl::UnavailableError(absl::StrCat(
+        "the device is lost (", lost.message(), ") and cannot be opened again: ", status.message(),
+        "; nothing is lost with it: sessions go on once it is back"));
+  }
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    scheduler_->SetLimits({plan().prefill_chunk, options_.max_sessions});
+  }
+  for (SessionCache* cache : caches_) cache->Attach(stores());
+  const StagePlan& now = plan().device();
+  Tell(event, absl::StrCat("going on with ", now.backend, " on ", now.device,
+                           "; sessions read their tokens again"));
+  return absl::OkStatus();
+}
+
+void Engine::WatchMemory() {
+  const std::optional<MemoryBudget> budget = stages_.front()->backend().Budget();
+  if (!budget.has_value()) return;
+  const MemoryLedger::Snapshot held = ledger_.Read();
+  const uint64_t planned = plan().device().memory.total();
+  const uint64_t to_come = planned - std::min(planned, held.used);
+  const bool is_short = budget->used_bytes + to_come > budget->budget_bytes;
+  const bool is_news = is_short && !is_short_;
+  is_short_ = is_short;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    watch_.budget = *budget;
+    if (is_news) ++watch_.warnings;
+  }
+  if (!is_news) return;
+  Tell(EngineEvent::kMemoryShort,
+       absl::StrCat("other programs have taken device memory: ", budget->budget_bytes,
+                    " bytes are left to this process, which uses ", budget->used_bytes,
+                    " and planned with ", to_come, " more; a lower --mem-cap would leave room"));
+}
+
+MemoryWatch Engine::memory_watch() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return watch_;
 }
 
 }  // namespace cormorant

@@ -9,10 +9,11 @@
 
 namespace cormorant {
 
-KvStore::KvStore(const EnginePlan& plan, Backend* backend, MemoryLedger* ledger)
+KvStore::KvStore(const StagePlan& plan, Backend* backend, MemoryLedger* ledger)
     : backend_(backend),
       ledger_(ledger),
-      page_bytes_(plan.page_bytes),
+      place_(plan.place),
+      page_bytes_(KvPageLayout(plan.geometry).page_bytes),
       pool_(plan.page_limit, plan.pages_per_slab, this),
       slabs_(CeilDiv(plan.page_limit, plan.pages_per_slab)),
       step_({1, 1, 1, plan.geometry.heads()}) {
@@ -23,20 +24,17 @@ KvStore::KvStore(const EnginePlan& plan, Backend* backend, MemoryLedger* ledger)
   step_.header().sequences = 1;
 }
 
-absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(const EnginePlan& plan,
+absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(const StagePlan& plan,
                                                          uint32_t max_sessions,
                                                          const RopeSpec& rope, Backend* backend,
                                                          const Weights* weights,
                                                          MemoryLedger* ledger) {
   std::unique_ptr<KvStore> store(new KvStore(plan, backend, ledger));
   const uint64_t tables_bytes = max_sessions * store->table_bytes_;
-  CORM_RETURN_IF_ERROR(ledger->Reserve(MemoryCategory::kKvMetadata, tables_bytes));
-  absl::StatusOr<std::unique_ptr<Buffer>> tables = backend->Allocate(tables_bytes);
-  if (!tables.ok()) {
-    ledger->Release(MemoryCategory::kKvMetadata, tables_bytes);
-    return tables.status();
-  }
-  store->tables_ = *std::move(tables);
+  CORM_ASSIGN_OR_RETURN(
+      store->tables_reserved_,
+      Reservation::Take(ledger, plan.place, MemoryCategory::kKvMetadata, tables_bytes));
+  CORM_ASSIGN_OR_RETURN(store->tables_, backend->Allocate(tables_bytes));
   store->binding_.tables = store->tables_.get();
   store->table_is_used_.resize(max_sessions, false);
 
@@ -56,9 +54,6 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(const EnginePlan& plan,
 
 KvStore::~KvStore() {
   pool_.Trim();
-  if (tables_ != nullptr) {
-    ledger_->Release(MemoryCategory::kKvMetadata, table_is_used_.size() * table_bytes_);
-  }
 }
 
 absl::StatusOr<uint32_t> KvStore::TakeTable() {
@@ -85,12 +80,28 @@ absl::Status KvStore::WriteTable(uint32_t table, uint32_t head, uint32_t first,
                           std::as_bytes(pages));
 }
 
+absl::Status KvStore::ReadPositions(std::span<const PageId> pages, uint32_t rows,
+                                    std::vector<uint32_t>* positions) {
+  positions->resize(pages.size() * kPageRows);
+  const uint64_t positions_at = KvPageLayout(binding_.geometry).positions;
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const uint32_t page = pages[i].value;
+    const Buffer& slab = *slabs_[page / binding_.pages_per_slab];
+    const uint64_t page_at = uint64_t{page % binding_.pages_per_slab} * page_bytes_;
+    const std::span<uint32_t> to = std::span(*positions).subspan(i * kPageRows, kPageRows);
+    CORM_RETURN_IF_ERROR(
+        backend_->Download(std::as_writable_bytes(to), slab, page_at + positions_at));
+  }
+  positions->resize(rows);
+  return absl::OkStatus();
+}
+
 absl::Status KvStore::AddSlab(uint32_t slab, uint32_t pages) {
   const uint64_t bytes = uint64_t{pages} * page_bytes_;
-  CORM_RETURN_IF_ERROR(ledger_->Reserve(MemoryCategory::kKvPages, bytes));
+  CORM_RETURN_IF_ERROR(ledger_->Reserve(place_, MemoryCategory::kKvPages, bytes));
   absl::StatusOr<std::unique_ptr<Buffer>> buffer = backend_->Allocate(bytes);
   if (!buffer.ok()) {
-    ledger_->Release(MemoryCategory::kKvPages, bytes);
+    ledger_->Release(place_, MemoryCategory::kKvPages, bytes);
     return buffer.status();
   }
   slabs_[slab] = *std::move(buffer);
@@ -101,7 +112,7 @@ absl::Status KvStore::AddSlab(uint32_t slab, uint32_t pages) {
 void KvStore::RemoveSlab(uint32_t slab, uint32_t pages) {
   binding_.slabs[slab] = nullptr;
   slabs_[slab].reset();
-  ledger_->Release(MemoryCategory::kKvPages, uint64_t{pages} * page_bytes_);
+  ledger_->Release(place_, MemoryCategory::kKvPages, uint64_t{pages} * page_bytes_);
 }
 
 absl::Status KvStore::Run(Plan& plan, const StepSequence& sequence,

@@ -1,4 +1,4 @@
-// The device side of the KV store: slabs, page tables and the plans that keep it in order.
+// The device side of one stage's KV store: slabs, page tables and the plans that keep it in order.
 //
 // Everything is charged to the ledger before it is allocated. Which rows leave is decided elsewhere
 // (cut.h); this class asks the device for ages and carries the decision out.
@@ -20,7 +20,7 @@ namespace cormorant {
 
 class KvStore : private SlabHost {
  public:
-  static absl::StatusOr<std::unique_ptr<KvStore>> Create(const EnginePlan& plan,
+  static absl::StatusOr<std::unique_ptr<KvStore>> Create(const StagePlan& plan,
                                                          uint32_t max_sessions,
                                                          const RopeSpec& rope, Backend* backend,
                                                          const Weights* weights,
@@ -38,6 +38,9 @@ class KvStore : private SlabHost {
   absl::Status WriteTable(uint32_t table, uint32_t head, uint32_t first,
                           std::span<const PageId> pages);
 
+  /// Positions of the first `rows` rows of a head that has these pages.
+  absl::Status ReadPositions(std::span<const PageId> pages, uint32_t rows,
+                             std::vector<uint32_t>* positions);
   /// Age histograms of the sequence, [heads, kAgeBins + 1]; valid until the next call.
   absl::StatusOr<std::span<const uint32_t>> Ages(const StepSequence& sequence,
                                                  std::span<const uint32_t> counts);
@@ -47,18 +50,20 @@ class KvStore : private SlabHost {
   absl::Status Rebase(const StepSequence& sequence, std::span<const uint32_t> counts);
 
  private:
-  KvStore(const EnginePlan& plan, Backend* backend, MemoryLedger* ledger);
+  KvStore(const StagePlan& plan, Backend* backend, MemoryLedger* ledger);
   absl::Status AddSlab(uint32_t slab, uint32_t pages) override;
   void RemoveSlab(uint32_t slab, uint32_t pages) override;
   absl::Status Run(Plan& plan, const StepSequence& sequence, std::span<const uint32_t> counts);
 
   Backend* const backend_;
   MemoryLedger* const ledger_;
+  const MemoryPlace place_;
   const uint32_t page_bytes_;
   uint64_t table_bytes_ = 0;  // Of one session.
   KvBinding binding_;
   PagePool pool_;
   std::vector<std::unique_ptr<Buffer>> slabs_;
+  Reservation tables_reserved_;
   std::unique_ptr<Buffer> tables_;
   std::unique_ptr<Buffer> out_;  // Age histograms.
   std::vector<bool> table_is_used_;

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "runtime/base/status.h"
 #include "runtime/base/units.h"
+#include "runtime/ops/split.h"
 #include "runtime/ops/step.h"
 
 namespace cormorant {
@@ -18,6 +21,8 @@ constexpr uint32_t kChunkMax = 256;
 constexpr uint32_t kChunkMin = 32;
 // The smallest pool worth running, in pages of a head.
 constexpr uint32_t kPagesPerHeadMin = 4;
+// Rows a head that a device keeps room for before it takes one more layer from the CPU.
+constexpr uint32_t kRowsWished = 1024;
 
 /// Pages of a head with which a session goes on for ever: they hold a chunk, four sinks and the
 /// newest rows, which are a quarter of what a head holds, at most 256 (runtime/eviction/corm.cc).
@@ -49,77 +54,206 @@ absl::Status CheckOptions(const EngineOptions& options, const ModelFile& model) 
   return absl::OkStatus();
 }
 
-/// The plan for a given chunk but for its page limit.
-EnginePlan SizePlan(const EngineOptions& options, const ModelFile& model, const Backend& backend,
-                    const KvGeometry& base, uint32_t chunk) {
+/// What a plan is made for.
+struct Problem {
+  const EngineOptions& options;
+  const ModelFile& model;
+  std::vector<const Backend*> backends;  // Of each stage.
+  KvGeometry geometry;                   // Of all layers, without table length.
+  std::vector<uint32_t> layers;          // Of each stage.
+
+  bool all_logits() const { return options.all_logits; }
+  uint32_t sessions() const { return options.max_sessions; }
+};
+
+/// Bytes of the step buffer of a stage for the largest bucket.
+uint64_t StepBytes(const Problem& problem, const EnginePlan& plan, uint32_t heads) {
+  const uint32_t rows = plan.row_buckets.back();
+  const uint32_t out_rows = plan.out_rows(rows, problem.all_logits(), problem.sessions());
+  return StepBuffer({rows, out_rows, problem.sessions(), heads}).bytes().size();
+}
+
+/// Everything of a stage but its pages.
+void SizeStage(const Problem& problem, const EnginePlan& plan, uint32_t index, StagePlan* stage) {
+  const Backend& backend = *problem.backends[index];
+  const uint32_t heads = stage->geometry.heads();
+  const uint64_t step_bytes = StepBytes(problem, plan, heads);
+  MemoryPlan& memory = stage->memory;
+  uint64_t arena = 0, out = 0;
+  for (uint32_t rows : plan.row_buckets) {
+    const Tape tape = problem.model.WriteTape(
+        rows, plan.out_rows(rows, problem.all_logits(), problem.sessions()));
+    const std::vector<TapePart> parts = SplitTape(tape, problem.layers);
+    const Tape own = StageTape(parts, index);
+    arena = std::max(arena, own.arena_bytes);
+    out = std::max(out, own.out_bytes);
+    memory.weights = backend.WeightBytes(problem.model.HostTensors(), own);
+    for (const TapePart& part : parts) {
+      if (part.stage != index) continue;
+      memory.activations += backend.PlanBytes(part.tape, stage->geometry, step_bytes);
+    }
+  }
+  const uint64_t kv_step_bytes = StepBuffer({1, 1, 1, heads}).bytes().size();
+  for (const Tape& tape :
+       {AgesTape(stage->geometry), CompactTape(), RebaseTape(problem.model.rope())}) {
+    memory.activations += backend.PlanBytes(tape, stage->geometry, kv_step_bytes);
+    memory.staging += tape.out_bytes;
+  }
+  memory.activations += arena;
+  memory.staging += out + step_bytes;
+  memory.kv_metadata = uint64_t{problem.sessions()} * heads * stage->geometry.pages_per_head * 4;
+}
+
+/// Pages that full sessions could use, and so the most worth having.
+uint64_t PagesOfFullSessions(const Problem& problem, const StagePlan& stage) {
+  return uint64_t{problem.sessions()} * stage.geometry.heads() * stage.geometry.pages_per_head;
+}
+
+/// Of the KV cap each stage gets the share of its heads.
+uint64_t PagesUnderKvCap(const Problem& problem, const EnginePlan& plan, const StagePlan& stage) {
+  const uint64_t all = PagesOfFullSessions(problem, stage);
+  const uint64_t cap = problem.options.kv_cap_bytes;
+  if (cap == 0) return all;
+  const auto share = static_cast<uint64_t>(static_cast<unsigned __int128>(cap) *
+                                           stage.geometry.heads() / plan.geometry.heads());
+  return std::min(all,
+                  (share - std::min(share, stage.memory.kv_metadata)) / uint64_t{plan.page_bytes});
+}
+
+/// The cap on a stage's memory; a device that holds no more than it has free is as good as capped,
+/// less a sixteenth for what its driver needs. 0: none.
+uint64_t MemoryCap(const Problem& problem, uint32_t index) {
+  if (index > 0) return 0;
+  const DeviceInfo& device = problem.backends[index]->Device();
+  const uint64_t cap = problem.options.memory_cap_bytes;
+  if (device.is_host || device.memory_free == 0) return cap;
+  const uint64_t free = device.memory_free - device.memory_free / 16;
+  return cap == 0 ? free : std::min(cap, free);
+}
+
+/// The plan for a given chunk.
+EnginePlan SizePlan(const Problem& problem, uint32_t chunk) {
+  const EngineOptions& options = problem.options;
   EnginePlan plan;
-  plan.geometry = base;
-  plan.context = options.context != 0 ? options.context : model.config().context;
+  plan.geometry = problem.geometry;
+  plan.context = options.context != 0 ? options.context : problem.model.config().context;
   plan.prefill_chunk = std::min(chunk, plan.context / 2);
-  plan.page_bytes = KvPageLayout(base).page_bytes;
+  plan.page_bytes = KvPageLayout(plan.geometry).page_bytes;
   plan.geometry.pages_per_head =
       static_cast<uint32_t>(CeilDiv(uint64_t{plan.context} + plan.prefill_chunk, kPageRows));
-  const uint32_t heads = base.heads();
-
   plan.row_buckets = {1};
   for (uint32_t rows : {options.max_sessions, plan.prefill_chunk}) {
     if (rows > plan.row_buckets.back()) plan.row_buckets.push_back(rows);
   }
-  const uint32_t row_most = plan.row_buckets.back();
-  const uint64_t step_bytes =
-      StepBuffer({row_most, plan.out_rows(row_most, options.all_logits, options.max_sessions),
-                  options.max_sessions, heads})
-          .bytes()
-          .size();
-  uint64_t arena = 0, out = 0;
-  for (uint32_t rows : plan.row_buckets) {
-    const Tape tape =
-        model.WriteTape(rows, plan.out_rows(rows, options.all_logits, options.max_sessions));
-    arena = std::max(arena, tape.arena_bytes);
-    out = std::max(out, tape.out_bytes);
-    plan.activations += backend.PlanBytes(tape, plan.geometry, step_bytes);
-    plan.weights = backend.WeightBytes(model.HostTensors(), tape);
+  plan.capped = options.capped();
+  plan.rows_per_head = std::numeric_limits<uint32_t>::max();
+  uint32_t first_layer = 0;
+  for (uint32_t i = 0; i < problem.layers.size(); ++i) {
+    const DeviceInfo& device = problem.backends[i]->Device();
+    StagePlan stage;
+    stage.backend = std::string(problem.backends[i]->Name());
+    stage.device = device.name;
+    stage.details = device.details;
+    stage.place = i == 0 ? MemoryPlace::kDevice : MemoryPlace::kHost;
+    stage.first_layer = first_layer;
+    stage.geometry = plan.geometry;
+    stage.geometry.layers = problem.layers[i];
+    first_layer += problem.layers[i];
+    SizeStage(problem, plan, i, &stage);
+    uint64_t pages = PagesUnderKvCap(problem, plan, stage);
+    if (const uint64_t cap = MemoryCap(problem, i); cap != 0) {
+      const uint64_t taken = stage.memory.total();
+      const uint64_t under_cap = (cap - std::min(cap, taken)) / plan.page_bytes;
+      if (under_cap < pages) plan.capped = true;
+      pages = std::min(pages, under_cap);
+    }
+    stage.page_limit =
+        static_cast<uint32_t>(std::min<uint64_t>(pages, std::numeric_limits<int32_t>::max()));
+    stage.pages_per_slab = static_cast<uint32_t>(
+        std::clamp<uint64_t>(kSlabBytes / plan.page_bytes, 1, std::max(1u, stage.page_limit)));
+    stage.memory.kv_pages = uint64_t{stage.page_limit} * plan.page_bytes;
+    plan.rows_per_head = std::min(
+        plan.rows_per_head,
+        static_cast<uint32_t>(uint64_t{stage.page_limit} * kPageRows / stage.geometry.heads()));
+    plan.stages.push_back(std::move(stage));
   }
-  const uint64_t kv_step_bytes = StepBuffer({1, 1, 1, heads}).bytes().size();
-  for (const Tape& tape : {AgesTape(plan.geometry), CompactTape(), RebaseTape(model.rope())}) {
-    plan.activations += backend.PlanBytes(tape, plan.geometry, kv_step_bytes);
-    plan.staging += tape.out_bytes;
-  }
-  plan.activations += arena;
-  plan.staging += out + step_bytes;
-  plan.kv_metadata = uint64_t{options.max_sessions} * heads * plan.geometry.pages_per_head * 4;
   return plan;
 }
 
-/// Pages the caps leave for the pool of a sized plan; at most what full sessions could use.
-uint64_t PagesUnderCaps(const EngineOptions& options, const EnginePlan& plan) {
-  uint64_t bytes = std::numeric_limits<uint64_t>::max();
-  const auto limit = [&](uint64_t cap, uint64_t taken) {
-    if (cap != 0) bytes = std::min(bytes, cap > taken ? cap - taken : 0);
-  };
-  limit(options.memory_cap_bytes, plan.fixed() + plan.kv_metadata);
-  limit(options.kv_cap_bytes, plan.kv_metadata);
-  const uint64_t all =
-      uint64_t{options.max_sessions} * plan.geometry.heads() * plan.geometry.pages_per_head;
-  return std::min(bytes / plan.page_bytes, all);
+/// A chunk is counted inside the cap, so a small cap wants small chunks: at most a sixteenth of
+/// what a head can hold.
+EnginePlan PlanWithChunk(const Problem& problem) {
+  const uint32_t asked = problem.options.prefill_chunk;
+  for (uint32_t chunk = asked != 0 ? asked : kChunkMax;; chunk /= 2) {
+    EnginePlan plan = SizePlan(problem, chunk);
+    const bool fits = !plan.capped || chunk <= plan.rows_per_head / 16;
+    if (asked != 0 || fits || chunk <= kChunkMin) return plan;
+  }
 }
 
-absl::Status TooSmall(const EngineOptions& options, const EnginePlan& plan, uint64_t page_min) {
-  const uint64_t kv_min = plan.kv_metadata + page_min * plan.page_bytes;
-  const uint64_t memory_min = plan.fixed() + kv_min;
+/// Pages of a stage below which it is not worth running.
+uint64_t PagesMin(const Problem& problem, const EnginePlan& plan, const StagePlan& stage) {
+  return stage.geometry.heads() *
+         std::max<uint64_t>(kPagesPerHeadMin,
+                            problem.sessions() * PagesPerSession(plan.prefill_chunk));
+}
+
+bool Fits(const Problem& problem, const EnginePlan& plan) {
+  return std::all_of(plan.stages.begin(), plan.stages.end(), [&](const StagePlan& stage) {
+    return stage.page_limit >= PagesMin(problem, plan, stage);
+  });
+}
+
+/// Whether the device's pool holds kRowsWished rows a head, or what the KV cap allows.
+bool HasRoom(const Problem& problem, const EnginePlan& plan) {
+  const StagePlan& stage = plan.device();
+  const uint64_t wished = stage.geometry.heads() * CeilDiv(kRowsWished, kPageRows);
+  return stage.page_limit >= std::min(wished, PagesUnderKvCap(problem, plan, stage));
+}
+
+/// As many layers on the device as leave it a pool of some size, else as many as fit at all; the
+/// plan with one layer when none do.
+EnginePlan PlanWithHost(Problem problem, const Backend& host) {
+  const uint32_t layers = problem.layers.front();
+  problem.backends.push_back(&host);
+  const auto plan_with = [&](uint32_t on_device) {
+    problem.layers = {on_device, layers - on_device};
+    return PlanWithChunk(problem);
+  };
+  for (const bool wants_room : {true, false}) {
+    uint32_t most = 0, too_many = layers;
+    while (most + 1 < too_many) {
+      const uint32_t middle = std::midpoint(most, too_many);
+      const EnginePlan plan = plan_with(middle);
+      const bool is_good = Fits(problem, plan) && (!wants_room || HasRoom(problem, plan));
+      (is_good ? most : too_many) = middle;
+    }
+    if (most > 0) return plan_with(most);
+  }
+  return plan_with(1);
+}
+
+absl::Status TooSmall(const Problem& problem, const EnginePlan& plan) {
+  const StagePlan& stage = plan.device();
+  const MemoryPlan& memory = stage.memory;
+  const uint64_t kv_min = memory.kv_metadata + PagesMin(problem, plan, stage) * plan.page_bytes;
+  const uint64_t memory_min = memory.fixed() + kv_min;
+  const uint64_t cap = MemoryCap(problem, 0);
+  const bool is_memory = cap != 0 && cap < memory_min;
   std::string text = "the cap cannot hold this model: ";
-  if (options.memory_cap_bytes != 0 && options.memory_cap_bytes < memory_min) {
-    absl::StrAppend(&text, "--mem-cap ", options.memory_cap_bytes, " is below ", memory_min,
-                    " bytes (weights ", plan.weights, ", activations ", plan.activations,
-                    ", staging ", plan.staging, ", smallest KV store ", kv_min, ")");
+  if (is_memory) {
+    const bool is_asked = cap == problem.options.memory_cap_bytes;
+    absl::StrAppend(&text, is_asked ? "--mem-cap " : "the free memory of the device, ", cap,
+                    " is below ", memory_min, " bytes (");
+    if (plan.stages.size() > 1) absl::StrAppend(&text, "with one layer on it: ");
+    absl::StrAppend(&text, "weights ", memory.weights, ", activations ", memory.activations,
+                    ", staging ", memory.staging, ", smallest KV store ", kv_min, ")");
   } else {
-    absl::StrAppend(&text, "--kv-cap ", options.kv_cap_bytes, " is below ", kv_min,
+    absl::StrAppend(&text, "--kv-cap ", problem.options.kv_cap_bytes, " is below ", kv_min,
                     " bytes, the smallest KV store");
   }
   const bool f16 = plan.geometry.k_type == DType::kF16 || plan.geometry.v_type == DType::kF16;
-  absl::StrAppend(
-      &text, "; the smallest cap that works is ",
-      options.memory_cap_bytes != 0 && options.memory_cap_bytes < memory_min ? memory_min : kv_min);
+  absl::StrAppend(&text, "; the smallest cap that works is ", is_memory ? memory_min : kv_min);
   absl::StrAppend(
       &text, f16 ? "; --kv-type q8_0 and fewer sessions lower it" : "; fewer sessions lower it");
   return absl::ResourceExhaustedError(text);
@@ -163,8 +297,14 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v) {
   return absl::OkStatus();
 }
 
+std::vector<uint32_t> EnginePlan::stage_layers() const {
+  std::vector<uint32_t> layers;
+  for (const StagePlan& stage : stages) layers.push_back(stage.geometry.layers);
+  return layers;
+}
+
 absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
-                                      const Backend& backend) {
+                                      const Backend& device, const Backend* host) {
   CORM_RETURN_IF_ERROR(CheckOptions(options, model));
   const ModelConfig& config = model.config();
   KvGeometry geometry{config.layers, config.kv_heads, config.head_dim, DType::kF16, DType::kF16, 0};
@@ -176,26 +316,15 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
                      "dimensions, this model's have ",
                      config.head_dim, "; use f16"));
   }
-  const uint32_t heads = geometry.heads();
-  EnginePlan plan;
-  // A chunk is counted inside the cap, so a small cap wants small chunks: at most a sixteenth of
-  // what a head can hold.
-  for (uint32_t chunk = options.prefill_chunk != 0 ? options.prefill_chunk : kChunkMax;;
-       chunk /= 2) {
-    plan = SizePlan(options, model, backend, geometry, chunk);
-    plan.page_limit = static_cast<uint32_t>(
-        std::min<uint64_t>(PagesUnderCaps(options, plan), std::numeric_limits<int32_t>::max()));
-    plan.rows_per_head = static_cast<uint32_t>(uint64_t{plan.page_limit} * kPageRows / heads);
-    const bool fits = !options.capped() || chunk <= plan.rows_per_head / 16;
-    if (options.prefill_chunk != 0 || fits || chunk <= kChunkMin) break;
-  }
-  const uint64_t page_min =
-      heads * std::max<uint64_t>(kPagesPerHeadMin,
-                                 options.max_sessions * PagesPerSession(plan.prefill_chunk));
-  if (plan.page_limit < page_min) return TooSmall(options, plan, page_min);
-  plan.pages_per_slab =
-      static_cast<uint32_t>(std::clamp<uint64_t>(kSlabBytes / plan.page_bytes, 1, plan.page_limit));
-  plan.kv_pages = uint64_t{plan.page_limit} * plan.page_bytes;
+  const Problem problem{options, model, {&device}, geometry, {config.layers}};
+  EnginePlan plan = PlanWithChunk(problem);
+  if (Fits(problem, plan)) return plan;
+  const StagePlan& whole = plan.device();
+  const bool kv_cap_is_enough =
+      PagesUnderKvCap(problem, plan, whole) >= PagesMin(problem, plan, whole);
+  if (host == nullptr || config.layers < 2 || !kv_cap_is_enough) return TooSmall(problem, plan);
+  plan = PlanWithHost(problem, *host);
+  if (!Fits(problem, plan)) return TooSmall(problem, plan);
   return plan;
 }
 

@@ -1,15 +1,18 @@
 // The memory plan of an engine, made in full before anything is allocated.
 //
 // Weights, scratch of the largest step, step buffer, logits and page tables come first; the KV pool
-// gets what the caps leave. When that cannot hold the smallest workable pool the plan fails with
-// the smallest cap that works. Pure: it asks the backend sizes and allocates nothing.
+// gets what the caps leave. What a device cannot hold stays on the CPU: the last layers, as few as
+// will do (split.h says how a step then runs). When even that is not enough the plan fails with the
+// smallest cap that works. Pure: it asks backends sizes and allocates nothing.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "runtime/cache/ledger.h"
 #include "runtime/engine/model_file.h"
 #include "runtime/ops/kv_page.h"
 
@@ -31,16 +34,8 @@ struct EngineOptions {
   bool capped() const { return memory_cap_bytes != 0 || kv_cap_bytes != 0; }
 };
 
-struct EnginePlan {
-  KvGeometry geometry;
-  uint32_t context = 0;
-  uint32_t prefill_chunk = 0;
-  uint32_t page_bytes = 0;
-  uint32_t page_limit = 0;  // Pages the pool may hold.
-  uint32_t pages_per_slab = 0;
-  uint32_t rows_per_head = 0;         // Mean rows a head can hold with one session.
-  std::vector<uint32_t> row_buckets;  // Ascending; the last is the larger of chunk and sessions.
-  // Bytes by purpose:
+/// Bytes by purpose.
+struct MemoryPlan {
   uint64_t weights = 0;
   uint64_t activations = 0;
   uint64_t staging = 0;
@@ -48,7 +43,33 @@ struct EnginePlan {
   uint64_t kv_pages = 0;  // Upper bound.
 
   uint64_t fixed() const { return weights + activations + staging; }
-  uint64_t total() const { return fixed() + kv_metadata + kv_pages; }
+  uint64_t kv() const { return kv_metadata + kv_pages; }
+  uint64_t total() const { return fixed() + kv(); }
+};
+
+/// One device's share of the model.
+struct StagePlan {
+  std::string backend, device, details;  // What computes it.
+  MemoryPlace place = MemoryPlace::kDevice;
+  uint32_t first_layer = 0;
+  KvGeometry geometry;      // Of its layers.
+  uint32_t page_limit = 0;  // Pages its pool may hold.
+  uint32_t pages_per_slab = 0;
+  MemoryPlan memory;
+};
+
+struct EnginePlan {
+  KvGeometry geometry;  // Of all layers.
+  uint32_t context = 0;
+  uint32_t prefill_chunk = 0;
+  uint32_t page_bytes = 0;
+  uint32_t rows_per_head = 0;         // Mean rows a head can hold with one session.
+  bool capped = false;                // By the options, or by the device's own memory.
+  std::vector<uint32_t> row_buckets;  // Ascending; the last is the larger of chunk and sessions.
+  std::vector<StagePlan> stages;      // The device, then the CPU where it takes part.
+
+  const StagePlan& device() const { return stages.front(); }
+  std::vector<uint32_t> stage_layers() const;
   uint32_t out_rows(uint32_t rows, bool all_logits, uint32_t sessions) const {
     return all_logits ? rows : std::min(rows, sessions);
   }
@@ -63,8 +84,9 @@ Tape RebaseTape(const RopeSpec& rope);
 absl::Status ParseKvType(const std::string& text, DType* k, DType* v);
 
 /// INVALID_ARGUMENT for options that can never work, RESOURCE_EXHAUSTED when the caps cannot hold
-/// the model.
+/// the model. `host` computes the layers that `device` cannot hold; null where there is no such
+/// help, as when the device is the CPU.
 absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
-                                      const Backend& backend);
+                                      const Backend& device, const Backend* host);
 
 }  // namespace cormorant

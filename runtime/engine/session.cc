@@ -19,7 +19,7 @@ constexpr uint32_t kFloor = 64;
 absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
                                                     const SessionOptions& options) {
   const EnginePlan& plan = engine.plan();
-  const bool capped = engine.options().capped();
+  const bool capped = plan.capped;
   const std::string name = !options.policy.empty() ? options.policy : capped ? "corm" : "none";
   CORM_ASSIGN_OR_RETURN(const PolicyDef* policy, FindPolicy(name));
   if (!(options.importance_scale > 0.0f && options.importance_scale <= 1e6f)) {
@@ -91,18 +91,65 @@ SessionCache::Stats Session::stats() const {
 
 std::vector<uint32_t> Session::row_counts() const {
   std::vector<uint32_t> counts;
-  engine_->Exclusively([&] { counts.assign(cache_->counts().begin(), cache_->counts().end()); });
+  engine_->Exclusively([&] { counts = cache_->counts(); });
+  counts.resize(engine_->plan().geometry.heads());  // All zero while there is no device.
   return counts;
+}
+
+uint32_t Session::next_position() const {
+  uint32_t position = 0;
+  engine_->Exclusively([&] { position = cache_->next_position(); });
+  return position;
+}
+
+absl::StatusOr<std::vector<uint32_t>> Session::ResidentPositions(uint32_t head) const {
+  absl::StatusOr<std::vector<uint32_t>> positions;
+  engine_->Exclusively([&] { positions = cache_->Positions(head); });
+  return positions;
+}
+
+absl::Status Session::Run(Request& request, absl::FunctionRef<bool()> after_step) {
+  request.cache = cache_.get();
+  request.before = tokens_.size() - pending_.size();
+  for (;;) {
+    const absl::Status status = engine_->Run(request, after_step);
+    if (!absl::IsAborted(status)) return status;
+    CORM_RETURN_IF_ERROR(Refill(request.ids.first(request.done), request.pin));
+  }
+}
+
+absl::Status Session::Refill(std::span<const uint32_t> done, bool done_is_pinned) {
+  const size_t before = tokens_.size() - pending_.size();
+  std::vector<uint32_t> log(tokens_.begin(), tokens_.begin() + static_cast<ptrdiff_t>(before));
+  log.insert(log.end(), done.begin(), done.end());
+  std::vector<std::pair<size_t, size_t>> pins = pins_;
+  if (done_is_pinned) pins.emplace_back(before, log.size());
+  for (;;) {
+    size_t from = 0, to = log.size();
+    engine_->Exclusively([&] { from = cache_->clock(); });
+    if (from >= to) return absl::OkStatus();
+    Request request;
+    for (const auto& [first, last] : pins) {  // Up to where pinning changes.
+      if (first <= from && from < last) request.pin = true;
+      if (from < first) to = std::min(to, first);
+      if (from < last) to = std::min(to, last);
+    }
+    request.cache = cache_.get();
+    request.before = from;
+    request.ids = std::span<const uint32_t>(log).subspan(from, to - from);
+    request.want = WantLogits::kNone;
+    const absl::Status status = engine_->Run(request, [&] { return !cancelled_.load(); });
+    if (!status.ok() && !absl::IsAborted(status)) return status;
+  }
 }
 
 absl::Status Session::ReadPending(WantLogits want) {
   if (pending_.empty()) return absl::OkStatus();
   Request request;
-  request.cache = cache_.get();
   request.ids = pending_;
   request.want = want;
   request.logits = std::move(logits_);
-  const absl::Status status = engine_->Run(request, [&] { return !cancelled_.load(); });
+  const absl::Status status = Run(request, [&] { return !cancelled_.load(); });
   ForgetLogits();
   if (request.done == pending_.size()) {
     if (request.logits_rows > 0) logits_ = std::move(request.logits);
@@ -119,11 +166,11 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   CORM_RETURN_IF_ERROR(CheckRoom(ids.size()));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
   Request request;
-  request.cache = cache_.get();
   request.ids = ids;
   request.pin = pin;
-  const absl::Status status = engine_->Run(
-      request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
+  const absl::Status status =
+      Run(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
+  if (pin && request.done > 0) pins_.emplace_back(tokens_.size(), tokens_.size() + request.done);
   tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
   ForgetLogits();
   if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
@@ -140,10 +187,9 @@ absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
   const size_t piece = all ? ids.size() : 1;
   for (size_t at = 0; at < ids.size(); at += piece) {
     Request request;
-    request.cache = cache_.get();
     request.ids = ids.subspan(at, std::min(piece, ids.size() - at));
     request.want = all ? WantLogits::kAll : WantLogits::kLast;
-    const absl::Status status = engine_->Run(request, [&] {
+    const absl::Status status = Run(request, [&] {
       const size_t first = at + request.done - request.logits_rows;
       for (uint32_t i = 0; i < request.logits_rows; ++i) {
         const std::span<const float> row(&request.logits[uint64_t{i} * vocab], vocab);
@@ -213,6 +259,7 @@ void Session::Reset() {
   engine_->Exclusively([&] { cache_->Clear(); });
   tokens_.clear();
   pending_.clear();
+  pins_.clear();
   ForgetLogits();
 }
 

@@ -2,7 +2,7 @@
 //
 // The token log remembers every token ever read or generated (4 bytes each, on the host); the cache
 // remembers what attention still needs. Tokens that were sampled but not yet read are pending: they
-// are read before whatever comes next.
+// are read before whatever comes next. When a device is lost, the log fills the next one's cache.
 //
 // One thread at a time uses a session; Cancel() alone may be called from any thread.
 #pragma once
@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -78,13 +79,21 @@ class Session {
   // These wait for a running step: it may drop rows of this session for another's sake.
   SessionCache::Stats stats() const;
   std::vector<uint32_t> row_counts() const;
-  uint32_t next_position() const { return cache_->next_position(); }
+  uint32_t next_position() const;
+  /// Positions of the rows that a head (layer * G + KV head) holds, ascending. Until positions are
+  /// first moved back into the context, a token's position is its place in tokens().
+  absl::StatusOr<std::vector<uint32_t>> ResidentPositions(uint32_t head) const;
 
  private:
   Session(std::shared_ptr<Engine> engine, const SessionOptions& options);
   absl::Status CheckIds(std::span<const uint32_t> ids) const;
   /// Whether `tokens` more than the pending ones can be read without dropping, or rows may drop.
   absl::Status CheckRoom(uint64_t tokens) const;
+  /// Engine::Run on this session's cache. A cache that was lost with its device is filled again.
+  absl::Status Run(Request& request, absl::FunctionRef<bool()> after_step);
+  /// Reads what the cache held before and `done`, the part of a request that it had taken, until it
+  /// holds them again. Which rows were dropped may differ from before.
+  absl::Status Refill(std::span<const uint32_t> done, bool done_is_pinned);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
   void ForgetLogits();
@@ -94,6 +103,7 @@ class Session {
   std::unique_ptr<SessionCache> cache_;
   std::vector<uint32_t> tokens_;
   std::vector<uint32_t> pending_;
+  std::vector<std::pair<size_t, size_t>> pins_;  // [from, to) of tokens_ that are pinned.
   // After the last token, all of them or the greatest alone; both empty when there are none.
   std::vector<float> logits_;
   std::vector<TokenLogit> top_;

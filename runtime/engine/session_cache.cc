@@ -5,32 +5,54 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/base/check.h"
 #include "runtime/base/status.h"
 #include "runtime/cache/cut.h"
 
 namespace cormorant {
 
-absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Create(const Settings& settings,
-                                                                   KvStore* store) {
-  CORM_ASSIGN_OR_RETURN(const uint32_t table, store->TakeTable());
-  return std::unique_ptr<SessionCache>(new SessionCache(settings, table, store));
+SessionCache::Part::Part(KvStore* in, uint32_t table_of_it)
+    : store(in),
+      table(table_of_it),
+      kv(in->binding().geometry.heads(), in->binding().geometry.pages_per_head, &in->pool(), this) {
 }
 
-SessionCache::SessionCache(const Settings& settings, uint32_t table, KvStore* store)
-    : settings_(settings),
-      table_(table),
-      store_(store),
-      kv_(store->binding().geometry.heads(), store->binding().geometry.pages_per_head,
-          &store->pool(), this) {}
-
-SessionCache::~SessionCache() {
-  Clear();
-  store_->GiveTable(table_);
+SessionCache::Part::~Part() {
+  kv.Clear();
+  store->pool().Trim();
+  store->GiveTable(table);
 }
 
-absl::Status SessionCache::WriteTable(uint32_t head, uint32_t first,
-                                      std::span<const PageId> pages) {
-  return store_->WriteTable(table_, head, first, pages);
+absl::Status SessionCache::Part::WriteTable(uint32_t head, uint32_t first,
+                                            std::span<const PageId> pages) {
+  return store->WriteTable(table, head, first, pages);
+}
+
+absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Create(
+    const Settings& settings, std::span<KvStore* const> stores) {
+  std::unique_ptr<SessionCache> cache(new SessionCache(settings));
+  for (KvStore* store : stores) {
+    CORM_ASSIGN_OR_RETURN(const uint32_t table, store->TakeTable());
+    cache->parts_.push_back(std::make_unique<Part>(store, table));
+  }
+  return cache;
+}
+
+SessionCache::~SessionCache() = default;
+
+void SessionCache::Detach() {
+  parts_.clear();
+  clock_ = next_position_ = last_natural_ = 0;
+  evicted_total_ = evicted_forced_ = rebased_ = 0;
+}
+
+void SessionCache::Attach(std::span<KvStore* const> stores) {
+  CORM_CHECK(parts_.empty());
+  for (KvStore* store : stores) {
+    const absl::StatusOr<uint32_t> table = store->TakeTable();
+    CORM_CHECK(table.ok());  // As many sessions as there were before.
+    parts_.push_back(std::make_unique<Part>(store, *table));
+  }
 }
 
 absl::Status SessionCache::CanRead(uint64_t tokens) const {
@@ -40,10 +62,11 @@ absl::Status SessionCache::CanRead(uint64_t tokens) const {
         absl::StrCat(tokens, " more tokens after ", clock_, " would pass the model's context of ",
                      settings_.context, "; use an eviction policy (--evict corm) to go on"));
   }
-  const uint64_t missing = kv_.PagesMissing(static_cast<uint32_t>(tokens));
-  const uint32_t free = store_->pool().free_pages();
-  if (missing > free) {
-    const uint64_t page_bytes = store_->page_bytes();
+  for (const std::unique_ptr<Part>& part : parts_) {
+    const uint64_t missing = part->kv.PagesMissing(static_cast<uint32_t>(tokens));
+    const uint32_t free = part->store->pool().free_pages();
+    if (missing <= free) continue;
+    const uint64_t page_bytes = part->store->page_bytes();
     return absl::ResourceExhaustedError(absl::StrCat(
         tokens, " more tokens after ", clock_, " need ", missing * page_bytes,
         " more bytes of KV pages, the cap leaves ", free * page_bytes,
@@ -55,30 +78,39 @@ absl::Status SessionCache::CanRead(uint64_t tokens) const {
 absl::Status SessionCache::MakeRoom(uint32_t rows) {
   CORM_RETURN_IF_ERROR(CanRead(rows));
   if (uint64_t{next_position_} + rows > settings_.context) CORM_RETURN_IF_ERROR(Rebase(rows));
-  const PagePool& pool = store_->pool();
-  if (kv_.PagesMissing(rows) > pool.free_pages()) {
-    const uint32_t page_limit = pool.free_pages() + kv_.page_total();
+  for (const std::unique_ptr<Part>& part : parts_) {
+    const PagePool& pool = part->store->pool();
+    if (part->kv.PagesMissing(rows) <= pool.free_pages()) continue;
+    const uint32_t page_limit = pool.free_pages() + part->kv.page_total();
     absl::Status status =
-        DropRows({.room = std::max(rows, settings_.interval), .page_limit = page_limit});
+        DropRows(*part, {.room = std::max(rows, settings_.interval), .page_limit = page_limit});
     if (absl::IsResourceExhausted(status)) {  // Room for a whole interval is a wish, not a must.
-      status = DropRows({.room = rows, .page_limit = page_limit});
+      status = DropRows(*part, {.room = rows, .page_limit = page_limit});
     }
     CORM_RETURN_IF_ERROR(status);
   }
-  return kv_.Prepare(rows);
+  for (const std::unique_ptr<Part>& part : parts_) CORM_RETURN_IF_ERROR(part->kv.Prepare(rows));
+  return absl::OkStatus();
 }
 
-absl::Status SessionCache::ShrinkTo(uint32_t pages) {
-  if (!settings_.rules.evicts || kv_.page_total() <= pages) return absl::OkStatus();
-  return DropRows({.room = 0, .page_limit = pages});
+absl::Status SessionCache::ShrinkTo(uint32_t stage, uint32_t pages) {
+  Part& part = *parts_[stage];
+  if (!settings_.rules.evicts || part.kv.page_total() <= pages) return absl::OkStatus();
+  return DropRows(part, {.room = 0, .page_limit = pages});
 }
 
-StepSequence SessionCache::Describe(uint32_t first_row, uint32_t rows, bool pin) const {
+StepSequence SessionCache::Describe(uint32_t stage, uint32_t first_row, uint32_t rows,
+                                    bool pin) const {
+  return Describe(*parts_[stage], first_row, rows, pin);
+}
+
+StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32_t rows,
+                                    bool pin) const {
   const EvictionRules& rules = settings_.rules;
   StepSequence s;
   s.first_row = first_row;
   s.rows = rows;
-  s.table = table_;
+  s.table = part.table;
   s.clock = clock_;
   const uint32_t sinks_left = rules.sinks > clock_ ? rules.sinks - clock_ : 0;
   s.pinned_rows = pin ? rows : std::min(rows, sinks_left);
@@ -94,20 +126,25 @@ StepSequence SessionCache::Describe(uint32_t first_row, uint32_t rows, bool pin)
 }
 
 absl::Status SessionCache::Commit(uint32_t rows) {
-  kv_.Appended(rows);
+  for (const std::unique_ptr<Part>& part : parts_) part->kv.Appended(rows);
   clock_ += rows;
   next_position_ += rows;
   if (settings_.rules.natural_age == kNever) return absl::OkStatus();
   if (clock_ - last_natural_ < settings_.interval) return absl::OkStatus();
   last_natural_ = clock_;
-  return DropRows({.room = 0, .natural = true});
+  for (const std::unique_ptr<Part>& part : parts_) {
+    CORM_RETURN_IF_ERROR(DropRows(*part, {.room = 0, .natural = true}));
+  }
+  return absl::OkStatus();
 }
 
-absl::Status SessionCache::DropRows(const Drop& drop) {
-  const StepSequence sequence = Describe(0, 0, false);
-  CORM_ASSIGN_OR_RETURN(const std::span<const uint32_t> ages, store_->Ages(sequence, kv_.counts()));
+absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
+  KvSequence& kv = part.kv;
+  const StepSequence sequence = Describe(part, 0, 0, false);
+  CORM_ASSIGN_OR_RETURN(const std::span<const uint32_t> ages,
+                        part.store->Ages(sequence, kv.counts()));
   CutProblem problem;
-  problem.counts = kv_.counts();
+  problem.counts = kv.counts();
   problem.ages = ages;
   problem.room = drop.room;
   problem.page_limit = drop.page_limit;
@@ -116,43 +153,77 @@ absl::Status SessionCache::DropRows(const Drop& drop) {
   problem.natural = drop.natural;
   CORM_ASSIGN_OR_RETURN(const Cut cut, SolveCut(problem));
   for (size_t h = 0; h < cut.evict.size(); ++h) {
-    const uint64_t rows = uint64_t{kv_.counts()[h]} - cut.evict[h] + drop.room;
+    const uint64_t rows = uint64_t{kv.counts()[h]} - cut.evict[h] + drop.room;
     if (rows <= drop.row_most) continue;
     return absl::ResourceExhaustedError(absl::StrCat(
         "rows that may not leave and ", drop.room, " new ones are ", rows,
         "; the model's context is ", settings_.context, ": pin less or lower --corm-recent"));
   }
   if (cut.total == 0) return absl::OkStatus();
-  CORM_RETURN_IF_ERROR(store_->Compact(sequence, kv_.counts(), cut.evict));
-  kv_.Dropped(cut.evict);
+  CORM_RETURN_IF_ERROR(part.store->Compact(sequence, kv.counts(), cut.evict));
+  kv.Dropped(cut.evict);
   evicted_total_ += cut.total;
   evicted_forced_ += cut.total - cut.natural;
   return absl::OkStatus();
 }
 
 absl::Status SessionCache::Rebase(uint32_t rows) {
-  CORM_RETURN_IF_ERROR(DropRows(
-      {.room = rows, .row_limit = settings_.context / 2 + rows, .row_most = settings_.context}));
-  const uint32_t next_position = kv_.row_max();
-  StepSequence sequence = Describe(0, 0, false);
-  sequence.next_position = next_position;
-  CORM_RETURN_IF_ERROR(store_->Rebase(sequence, kv_.counts()));
+  uint32_t next_position = 0;
+  for (const std::unique_ptr<Part>& part : parts_) {
+    CORM_RETURN_IF_ERROR(DropRows(
+        *part,
+        {.room = rows, .row_limit = settings_.context / 2 + rows, .row_most = settings_.context}));
+    next_position = std::max(next_position, part->kv.row_max());
+  }
+  for (const std::unique_ptr<Part>& part : parts_) {
+    StepSequence sequence = Describe(*part, 0, 0, false);
+    sequence.next_position = next_position;
+    CORM_RETURN_IF_ERROR(part->store->Rebase(sequence, part->kv.counts()));
+  }
   next_position_ = next_position;
   ++rebased_;
   return absl::OkStatus();
 }
 
 void SessionCache::Clear() {
-  kv_.Clear();
-  store_->pool().Trim();
+  for (const std::unique_ptr<Part>& part : parts_) {
+    part->kv.Clear();
+    part->store->pool().Trim();
+  }
   clock_ = next_position_ = last_natural_ = 0;
   evicted_total_ = evicted_forced_ = rebased_ = 0;
 }
 
+std::vector<uint32_t> SessionCache::counts() const {
+  std::vector<uint32_t> counts;
+  for (const std::unique_ptr<Part>& part : parts_) {
+    counts.insert(counts.end(), part->kv.counts().begin(), part->kv.counts().end());
+  }
+  return counts;
+}
+
+absl::StatusOr<std::vector<uint32_t>> SessionCache::Positions(uint32_t head) const {
+  std::vector<uint32_t> positions;
+  for (const std::unique_ptr<Part>& part : parts_) {
+    const KvSequence& kv = part->kv;
+    if (head < kv.heads()) {
+      CORM_RETURN_IF_ERROR(
+          part->store->ReadPositions(kv.pages(head), kv.counts()[head], &positions));
+      break;
+    }
+    head -= kv.heads();
+  }
+  std::sort(positions.begin(), positions.end());
+  return positions;
+}
+
 SessionCache::Stats SessionCache::stats() const {
   Stats stats;
-  stats.rows = kv_.row_total();
-  stats.bytes = uint64_t{kv_.page_total()} * store_->page_bytes() + store_->table_bytes();
+  for (const std::unique_ptr<Part>& part : parts_) {
+    stats.rows += part->kv.row_total();
+    stats.bytes +=
+        uint64_t{part->kv.page_total()} * part->store->page_bytes() + part->store->table_bytes();
+  }
   stats.evicted_total = evicted_total_;
   stats.evicted_forced = evicted_forced_;
   stats.rebased = rebased_;

@@ -1,5 +1,10 @@
 // The KV cache of one session: its rows, its positions, and when and what it drops.
 //
+// It has a part in the KV store of each stage (stage.h), with the heads of the stage's layers; rows
+// are ranked among those of their own part, since no part can use the memory of another. When a
+// device is lost the cache is detached from it and empty; attached to other stores it is filled
+// anew by its session.
+//
 // Before a step, MakeRoom() makes sure that the step's rows have pages and positions: it drops rows
 // by the session's policy when the pool is short, and moves positions back when the next would pass
 // the trained context. After the step, Commit() counts the rows in. The cap holds because rows are
@@ -13,6 +18,8 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,7 +30,7 @@
 
 namespace cormorant {
 
-class SessionCache : private TableWriter {
+class SessionCache {
  public:
   struct Settings {
     EvictionRules rules;
@@ -31,28 +38,41 @@ class SessionCache : private TableWriter {
     uint32_t interval = 0;  // Tokens to make room for at once, and between natural evictions.
     uint32_t floor = 0;     // Rows a head keeps whatever happens.
   };
+  /// Stores in the order of their layers.
   static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,
-                                                              KvStore* store);
-  ~SessionCache() override;
+                                                              std::span<KvStore* const> stores);
+  ~SessionCache();
+
+  /// Forgets all rows and gives pages and tables back; the device is not asked.
+  void Detach();
+  /// Takes part in these stores. Each has a free set of tables for it.
+  void Attach(std::span<KvStore* const> stores);
 
   /// OK when `tokens` more can be read without dropping, or the policy may drop.
   absl::Status CanRead(uint64_t tokens) const;
-  /// Pages this session must take from the pool, or free by dropping, before `rows` more.
-  uint32_t PagesMissing(uint32_t rows) const { return kv_.PagesMissing(rows); }
+  /// Pages this session must take from a stage's pool, or free by dropping, before `rows` more.
+  uint32_t PagesMissing(uint32_t stage, uint32_t rows) const {
+    return parts_[stage]->kv.PagesMissing(rows);
+  }
   /// Rows of a step get positions and pages. On an error the session can go on with fewer rows.
   absl::Status MakeRoom(uint32_t rows);
-  /// Drops rows until the session holds at most `pages` pages, if its policy may drop.
-  absl::Status ShrinkTo(uint32_t pages);
+  /// Drops rows until the session holds at most `pages` pages of a stage, if its policy may drop.
+  absl::Status ShrinkTo(uint32_t stage, uint32_t pages);
   /// Describes this session's share of a step, rows from `first_row` on.
-  StepSequence Describe(uint32_t first_row, uint32_t rows, bool pin) const;
+  StepSequence Describe(uint32_t stage, uint32_t first_row, uint32_t rows, bool pin) const;
   /// The step has run: its rows are resident.
   absl::Status Commit(uint32_t rows);
   void Clear();
 
-  std::span<const uint32_t> counts() const { return kv_.counts(); }
+  /// Rows of each head of a stage.
+  std::span<const uint32_t> counts(uint32_t stage) const { return parts_[stage]->kv.counts(); }
+  /// Rows of each head, all layers; empty while detached.
+  std::vector<uint32_t> counts() const;
+  /// Positions of the rows of a head, of all layers', ascending; none while detached.
+  absl::StatusOr<std::vector<uint32_t>> Positions(uint32_t head) const;
   uint32_t next_position() const { return next_position_; }
   uint32_t clock() const { return clock_; }
-  uint32_t page_total() const { return kv_.page_total(); }
+  uint32_t page_total(uint32_t stage) const { return parts_[stage]->kv.page_total(); }
   bool evicts() const { return settings_.rules.evicts; }
 
   struct Stats {
@@ -63,8 +83,16 @@ class SessionCache : private TableWriter {
   Stats stats() const;
 
  private:
-  SessionCache(const Settings& settings, uint32_t table, KvStore* store);
-  absl::Status WriteTable(uint32_t head, uint32_t first, std::span<const PageId> pages) override;
+  /// The rows of one stage's heads.
+  struct Part final : TableWriter {
+    Part(KvStore* in, uint32_t table_of_it);
+    ~Part() override;
+    absl::Status WriteTable(uint32_t head, uint32_t first, std::span<const PageId> pages) override;
+
+    KvStore* const store;
+    const uint32_t table;
+    KvSequence kv;
+  };
   struct Drop {
     uint32_t room;
     uint32_t page_limit = kNever;
@@ -72,16 +100,16 @@ class SessionCache : private TableWriter {
     uint32_t row_most = kNever;   // Refused, with nothing dropped, when a head would hold more.
     bool natural = false;
   };
-  absl::Status DropRows(const Drop& drop);
+  explicit SessionCache(const Settings& settings) : settings_(settings) {}
+  StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, bool pin) const;
+  absl::Status DropRows(Part& part, const Drop& drop);
   absl::Status Rebase(uint32_t rows);
 
   const Settings settings_;
-  const uint32_t table_;
-  KvStore* const store_;
-  KvSequence kv_;
-  uint32_t clock_ = 0;          // Tokens seen.
-  uint32_t next_position_ = 0;  // RoPE position of the next token.
-  uint32_t last_natural_ = 0;   // Clock of the last natural eviction.
+  std::vector<std::unique_ptr<Part>> parts_;  // By stage.
+  uint32_t clock_ = 0;                        // Tokens seen.
+  uint32_t next_position_ = 0;                // RoPE position of the next token.
+  uint32_t last_natural_ = 0;                 // Clock of the last natural eviction.
   uint64_t evicted_total_ = 0, evicted_forced_ = 0, rebased_ = 0;
 };
 

@@ -18,6 +18,7 @@ struct Tape {
   uint32_t out_rows = 1;     // O: bound of live output rows.
   uint64_t arena_bytes = 0;  // Scratch that the ops' temporaries need.
   uint64_t out_bytes = 0;
+  std::vector<size_t> layer_starts;  // The first op of each layer, then that of what follows them.
 };
 
 class TapeBuilder {
@@ -30,6 +31,8 @@ class TapeBuilder {
   Tensor Out(DType dtype, std::array<uint32_t, 3> shape);
 
   void Add(Op op) { tape_.ops.push_back(std::move(op)); }
+  /// The next op begins a layer or, after the last one, what follows: where a tape can be split.
+  void BeginLayer() { tape_.layer_starts.push_back(tape_.ops.size()); }
   uint32_t rows() const { return tape_.rows; }
   uint32_t out_rows() const { return tape_.out_rows; }
 

@@ -27,6 +27,8 @@ class Scheduler {
   };
   explicit Scheduler(const Limits& limits) : limits_(limits) {}
 
+  /// From the next step on.
+  void SetLimits(const Limits& limits) { limits_ = limits; }
   /// A request for `tokens` > 0 tokens; ready at once. Ids are the caller's and unique.
   void Add(RequestId request, uint32_t tokens);
   /// A parked request with tokens left is ready again.
@@ -47,7 +49,7 @@ class Scheduler {
   Batch TakeDecodes();
   Batch TakePrefill();
 
-  const Limits limits_;
+  Limits limits_;
   bool last_was_decode_ = false;
   std::deque<Entry> ready_;  // In order of arrival.
   std::vector<Entry> parked_;

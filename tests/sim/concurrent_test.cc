@@ -91,7 +91,7 @@ TEST_P(Concurrent, SessionsUnderOneCapComeAndGo) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(engine->memory().kv_used, engine->plan().kv_metadata);
+  EXPECT_EQ(engine->memory().kv_used, engine->plan().device().memory.kv_metadata);
   CheckInvariants(*engine, {});
 }
 
@@ -163,7 +163,7 @@ TEST_P(Concurrent, ASessionThatIsRefusedDoesNotHoldUpOthers) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_GT(refused.load(), 0u);
-  EXPECT_EQ(engine->memory().kv_used, engine->plan().kv_metadata);
+  EXPECT_EQ(engine->memory().kv_used, engine->plan().device().memory.kv_metadata);
 }
 
 CORM_ON_BACKENDS(Concurrent);

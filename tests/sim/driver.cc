@@ -124,22 +124,27 @@ namespace {
 
 void CheckLedger(const Engine& engine) {
   const MemoryLedger::Snapshot now = engine.memory();
-  const EnginePlan& plan = engine.plan();
+  const MemoryPlan& memory = engine.plan().device().memory;
   ASSERT_TRUE(now.cap == 0 || now.peak <= now.cap) << now.peak << " of " << now.cap;
   ASSERT_TRUE(now.kv_cap == 0 || now.kv_peak <= now.kv_cap) << now.kv_peak << " of " << now.kv_cap;
   ASSERT_LE(now.used, now.peak);
   ASSERT_LE(now.kv_used, now.kv_peak);
-  ASSERT_LE(now.peak, plan.total());
+  ASSERT_LE(now.peak, memory.total());
   const auto of = [&](MemoryCategory category) {
     return now.by_category[static_cast<size_t>(category)];
   };
   ASSERT_EQ(std::accumulate(now.by_category.begin(), now.by_category.end(), uint64_t{0}), now.used);
-  ASSERT_EQ(of(MemoryCategory::kWeights), plan.weights);
-  ASSERT_EQ(of(MemoryCategory::kActivations), plan.activations);
-  ASSERT_EQ(of(MemoryCategory::kStaging), plan.staging);
-  ASSERT_EQ(of(MemoryCategory::kKvMetadata), plan.kv_metadata);
-  ASSERT_EQ(of(MemoryCategory::kKvPages) % plan.page_bytes, 0u);
-  ASSERT_EQ(now.kv_used, of(MemoryCategory::kKvPages) + plan.kv_metadata);
+  ASSERT_EQ(of(MemoryCategory::kWeights), memory.weights);
+  ASSERT_EQ(of(MemoryCategory::kActivations), memory.activations);
+  ASSERT_EQ(of(MemoryCategory::kStaging), memory.staging);
+  ASSERT_EQ(of(MemoryCategory::kKvMetadata), memory.kv_metadata);
+  ASSERT_EQ(of(MemoryCategory::kKvPages) % engine.plan().page_bytes, 0u);
+  const uint64_t device_kv = of(MemoryCategory::kKvPages) + memory.kv_metadata;
+  uint64_t host_fixed = 0;
+  for (const StagePlan& stage : engine.plan().stages) {
+    if (stage.place == MemoryPlace::kHost) host_fixed += stage.memory.fixed();
+  }
+  ASSERT_EQ(now.kv_used + host_fixed, device_kv + now.host_used);
 }
 
 }  // namespace
@@ -147,7 +152,11 @@ void CheckLedger(const Engine& engine) {
 void CheckInvariants(const Engine& engine, std::span<const Session* const> sessions) {
   ASSERT_NO_FATAL_FAILURE(CheckLedger(engine));
   const EnginePlan& plan = engine.plan();
-  uint64_t pages = 0;
+  uint64_t pages = 0, page_limit = 0, kv_metadata = 0;
+  for (const StagePlan& stage : plan.stages) {
+    page_limit += stage.page_limit;
+    kv_metadata += stage.memory.kv_metadata;
+  }
   for (const Session* session : sessions) {
     if (session == nullptr) continue;
     const uint64_t held = PagesOf(*session);
@@ -163,10 +172,8 @@ void CheckInvariants(const Engine& engine, std::span<const Session* const> sessi
     ASSERT_LE(session->next_position(), plan.context);
     pages += held;
   }
-  ASSERT_LE(pages, plan.page_limit);
-  const uint64_t page_bytes =
-      engine.memory().by_category[static_cast<size_t>(MemoryCategory::kKvPages)];
-  ASSERT_LE(pages * plan.page_bytes, page_bytes);
+  ASSERT_LE(pages, page_limit);
+  ASSERT_LE(pages * plan.page_bytes, engine.memory().kv_used - kv_metadata);
 }
 
 }  // namespace cormorant::sim

@@ -57,8 +57,6 @@ class Store {
     plan.geometry = {2, 2, 32, scenario.kv_type, scenario.kv_type, 0};
     plan.geometry.pages_per_head = static_cast<uint32_t>(
         CeilDiv(std::min(scenario.context, 8192u) + scenario.chunk_max, kPageRows));
-    plan.context = scenario.context;
-    plan.page_bytes = KvPageLayout(plan.geometry).page_bytes;
     plan.page_limit = scenario.page_limit;
     plan.pages_per_slab = 7;
     kv = *KvStore::Create(plan, scenario.sessions, RopeSpec{32, 10000.0f, 1.0f, {}}, backend.get(),
@@ -94,7 +92,7 @@ class Store {
   }
 
   std::unique_ptr<Backend> backend;
-  EnginePlan plan;
+  StagePlan plan;
   MemoryLedger ledger{0, 0};
   std::unique_ptr<KvStore> kv;
 
@@ -120,14 +118,15 @@ class Stream {
         store_(store),
         rules_((*FindPolicy(scenario.policy))->rules(scenario.options)) {
     SessionCache::Settings settings{rules_, scenario.context, scenario.interval, scenario.floor};
-    cache = *SessionCache::Create(settings, store->kv.get());
-    table_ = cache->Describe(0, 0, false).table;
+    KvStore* const stores[] = {store->kv.get()};
+    cache = *SessionCache::Create(settings, stores);
+    table_ = cache->Describe(0, 0, 0, false).table;
   }
 
   Heads Snapshot() const {
     Heads heads(store_->heads());
     for (uint32_t h = 0; h < store_->heads(); ++h) {
-      for (uint32_t s = 0; s < cache->counts()[h]; ++s) {
+      for (uint32_t s = 0; s < cache->counts(0)[h]; ++s) {
         heads[h].push_back(store_->Read(table_, h, s));
       }
     }
@@ -138,7 +137,7 @@ class Stream {
   void StampAtRandom(std::mt19937& random) {
     for (uint32_t h = 0; h < store_->heads(); ++h) {
       const uint32_t one_in = 2 + 10 * h;
-      for (uint32_t s = 0; s < cache->counts()[h]; ++s) {
+      for (uint32_t s = 0; s < cache->counts(0)[h]; ++s) {
         CachedRow row = store_->Read(table_, h, s);
         if (row.last_important == kPinned || random() % one_in != 0) continue;
         row.last_important = std::max<uint32_t>(
@@ -152,8 +151,8 @@ class Stream {
   void Step(uint32_t rows, bool pin) {
     const Heads before = Snapshot();
     const SessionCache::Stats stats_before = cache->stats();
-    const Limits limits{rows, store_->kv->pool().free_pages() + cache->page_total(), cache->clock(),
-                        cache->next_position()};
+    const Limits limits{rows, store_->kv->pool().free_pages() + cache->page_total(0),
+                        cache->clock(), cache->next_position()};
     const absl::Status status = cache->MakeRoom(rows);
     const SessionCache::Stats stats = cache->stats();
     if (!status.ok()) {
@@ -309,11 +308,11 @@ class Stream {
 
   /// As KvWrite writes them.
   void WriteRows(uint32_t rows, bool pin) {
-    const StepSequence s = cache->Describe(0, rows, pin);
+    const StepSequence s = cache->Describe(0, 0, rows, pin);
     for (uint32_t h = 0; h < store_->heads(); ++h) {
       for (uint32_t i = 0; i < rows; ++i) {
         const uint32_t important = i < s.pinned_rows ? kPinned : s.clock + i + 1;
-        store_->Write(table_, h, cache->counts()[h] + i,
+        store_->Write(table_, h, cache->counts(0)[h] + i,
                       {s.clock + i, cache->next_position() + i, important});
       }
     }
@@ -323,7 +322,7 @@ class Stream {
     const SessionCache::Stats stats_before = cache->stats();
     Heads before(store_->heads());
     for (uint32_t h = 0; h < store_->heads(); ++h) {
-      for (uint32_t i = 0; i < cache->counts()[h] + rows; ++i) {
+      for (uint32_t i = 0; i < cache->counts(0)[h] + rows; ++i) {
         before[h].push_back(store_->Read(table_, h, i));
       }
     }
@@ -352,9 +351,9 @@ class Stream {
 void CheckOwnership(const Store& store, std::span<const std::unique_ptr<Stream>> streams) {
   std::set<uint32_t> pages;
   for (const auto& stream : streams) {
-    const uint32_t table = stream->cache->Describe(0, 0, false).table;
+    const uint32_t table = stream->cache->Describe(0, 0, 0, false).table;
     for (uint32_t h = 0; h < store.heads(); ++h) {
-      for (uint32_t s = 0; s < stream->cache->counts()[h]; s += kPageRows) {
+      for (uint32_t s = 0; s < stream->cache->counts(0)[h]; s += kPageRows) {
         ASSERT_TRUE(pages.insert(store.Page(table, h, s)).second) << "page owned twice";
       }
     }

@@ -14,6 +14,7 @@
 #include "runtime/engine/session_cache.h"
 #include "runtime/ops/kv_page.h"
 #include "tests/sim/driver.h"
+#include "tests/sim/faulty_backend.h"
 
 namespace cormorant::sim {
 namespace {
@@ -84,7 +85,7 @@ TEST(AllocationFailure, ASlabThatIsRefusedLosesNothing) {
     EngineOptions options = Options(model, "cpu");
     options.max_sessions = 18;
     const std::shared_ptr<Engine> engine = Open(options);
-    ASSERT_LT(engine->plan().pages_per_slab, engine->plan().page_limit);
+    ASSERT_LT(engine->plan().device().pages_per_slab, engine->plan().device().page_limit);
     std::mt19937 random(2);
     std::vector<std::unique_ptr<Session>> sessions;
     std::vector<const Session*> pointers;
@@ -114,83 +115,17 @@ TEST(AllocationFailure, ASlabThatIsRefusedLosesNothing) {
     }
     EXPECT_EQ(refusals, 2u);
     sessions.clear();
-    EXPECT_EQ(engine->memory().kv_used, engine->plan().kv_metadata);
+    EXPECT_EQ(engine->memory().kv_used, engine->plan().device().memory.kv_metadata);
   }
   EXPECT_EQ(AlignedMemoryBytes(), held);
 }
-
-/// A device that is lost at the n-th call.
-class FaultyBackend final : public Backend {
- public:
-  explicit FaultyBackend(std::unique_ptr<Backend> inner) : inner_(std::move(inner)) {}
-
-  /// The nth call from now fails, and with `is_lost` all after it; 0: none.
-  void FailAt(uint32_t nth, bool is_lost) {
-    fail_in_ = nth;
-    is_lost_ = is_lost;
-  }
-  uint64_t downloaded_bytes() const { return downloaded_bytes_; }
-
-  absl::string_view Name() const override { return inner_->Name(); }
-  const DeviceInfo& Device() const override { return inner_->Device(); }
-  SupportAnswer Supports(const Op& op) const override { return inner_->Supports(op); }
-  uint64_t WeightBytes(std::span<const HostTensor> tensors, const Tape& tape) const override {
-    return inner_->WeightBytes(tensors, tape);
-  }
-  uint64_t PlanBytes(const Tape& tape, const KvGeometry& geometry,
-                     uint64_t step_bytes) const override {
-    return inner_->PlanBytes(tape, geometry, step_bytes);
-  }
-  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) override {
-    if (Fails()) return Lost();
-    return inner_->Allocate(bytes);
-  }
-  absl::Status Upload(Buffer& to, uint64_t offset, std::span<const std::byte> from) override {
-    return Fails() ? Lost() : inner_->Upload(to, offset, from);
-  }
-  absl::Status Download(std::span<std::byte> to, const Buffer& from, uint64_t offset) override {
-    downloaded_bytes_ += to.size();
-    return Fails() ? Lost() : inner_->Download(to, from, offset);
-  }
-  absl::StatusOr<std::unique_ptr<Weights>> LoadWeights(std::span<const HostTensor> tensors,
-                                                       const Tape& tape,
-                                                       LoadObserver* observer) override {
-    if (Fails()) return Lost();
-    return inner_->LoadWeights(tensors, tape, observer);
-  }
-  absl::StatusOr<std::unique_ptr<Plan>> Compile(const Tape& tape,
-                                                const Bindings& bindings) override {
-    if (Fails()) return Lost();
-    return inner_->Compile(tape, bindings);
-  }
-  absl::StatusOr<Tick> Submit(Plan& plan, std::span<const std::byte> step) override {
-    if (Fails()) return Lost();
-    return inner_->Submit(plan, step);
-  }
-  absl::Status Wait(Tick tick) override { return Fails() ? Lost() : inner_->Wait(tick); }
-
- private:
-  bool Fails() {
-    if (fail_in_ == 0 || --fail_in_ > 0) return false;
-    if (is_lost_) fail_in_ = 1;
-    return true;
-  }
-  static absl::Status Lost() { return absl::UnavailableError("the device is lost"); }
-
-  const std::unique_ptr<Backend> inner_;
-  uint32_t fail_in_ = 0;
-  bool is_lost_ = false;
-  uint64_t downloaded_bytes_ = 0;
-};
 
 struct FaultyStore {
   FaultyStore() {
     EngineOptions options;
     options.backend = "reference";
-    backend = std::make_unique<FaultyBackend>(*OpenBackend(options));
+    backend = std::make_unique<FaultyBackend>(*OpenBackend(options), faults);
     plan.geometry = {2, 2, 32, DType::kF16, DType::kF16, 12};
-    plan.context = 256;
-    plan.page_bytes = KvPageLayout(plan.geometry).page_bytes;
     plan.page_limit = 30;
     plan.pages_per_slab = 4;
   }
@@ -204,12 +139,13 @@ struct FaultyStore {
     PolicyOptions asked;
     asked.capped = true;
     asked.rows_per_head = 100;
-    return *SessionCache::Create({(*FindPolicy("window"))->rules(asked), plan.context, 32, 8},
-                                 store.get());
+    KvStore* const stores[] = {store.get()};
+    return *SessionCache::Create({(*FindPolicy("window"))->rules(asked), 256, 32, 8}, stores);
   }
 
+  std::shared_ptr<Faults> faults = std::make_shared<Faults>();
   std::unique_ptr<FaultyBackend> backend;
-  EnginePlan plan;
+  StagePlan plan;
   MemoryLedger ledger{0, 0};
   std::unique_ptr<KvStore> store;
 };
@@ -218,7 +154,7 @@ TEST(DeviceFailure, AnywhereInMakingTheStoreGivesTheLedgerBack) {
   uint32_t failures = 0;
   for (uint32_t nth = 1;; ++nth) {
     FaultyStore world;
-    world.backend->FailAt(nth, false);
+    world.faults->fail_in = nth;
     const absl::Status status = world.Open();
     if (status.ok()) break;
     ++failures;
@@ -244,14 +180,15 @@ TEST(DeviceFailure, AnywhereInAStepKeepsPagesAndCountsInStep) {
       FaultyStore world;
       ASSERT_TRUE(world.Open().ok());
       std::unique_ptr<SessionCache> cache = world.MakeCache();
-      world.backend->FailAt(nth, is_lost);
+      world.faults->fail_in = nth;
+      world.faults->is_lost = is_lost;
       bool has_failed = false;
       RunSteps(*cache, 20, [&](const absl::Status& status) {
         if (status.ok()) return true;
         EXPECT_TRUE(absl::IsUnavailable(status)) << status;
         uint32_t pages = 0;
-        for (uint32_t count : cache->counts()) pages += (count + kPageRows - 1) / kPageRows;
-        EXPECT_EQ(cache->page_total(), pages);
+        for (uint32_t count : cache->counts(0)) pages += (count + kPageRows - 1) / kPageRows;
+        EXPECT_EQ(cache->page_total(0), pages);
         EXPECT_EQ(world.store->pool().used_pages(), pages);
         has_failed = true;
         return false;
@@ -262,7 +199,7 @@ TEST(DeviceFailure, AnywhereInAStepKeepsPagesAndCountsInStep) {
         break;
       }
       ++failures;
-      world.backend->FailAt(0, false);
+      world.faults->fail_in = 0;
       RunSteps(*cache, 20, [](const absl::Status& status) {  // Goes on when the device is back.
         EXPECT_TRUE(status.ok()) << status;
         return status.ok();
@@ -273,102 +210,6 @@ TEST(DeviceFailure, AnywhereInAStepKeepsPagesAndCountsInStep) {
     }
     EXPECT_GE(failures, 20u);
   }
-}
-
-struct FaultyEngine {
-  explicit FaultyEngine(const TinyModel& model) {
-    const EngineOptions options = Options(model, "cpu");
-    auto faulty = std::make_unique<FaultyBackend>(*OpenBackend(options));
-    backend = faulty.get();
-    engine = *Engine::CreateOn(std::move(faulty), options, [](uint64_t, uint64_t) { return true; });
-  }
-  /// Asks for ages every few tokens, so that committing a step can fail; none is old enough to go.
-  std::unique_ptr<Session> MakeTalker() {
-    SessionOptions asked;
-    asked.policy = "corm";
-    asked.recent = 1000;
-    asked.interval = 3;
-    return MakeSession(engine, asked);
-  }
-
-  FaultyBackend* backend;
-  std::shared_ptr<Engine> engine;
-};
-
-TEST(DeviceFailure, AnywhereInAnAnswerLosesNoToken) {
-  constexpr uint64_t kTokens = 9;
-  const TinyModel model;
-  std::mt19937 random(5);
-  const std::vector<uint32_t> prompt = RandomIds(random, 30, model.vocab());
-  FaultyEngine world(model);
-  std::vector<uint32_t> want;
-  for (uint32_t nth = 0;; ++nth) {  // 0: none fails.
-    const std::unique_ptr<Session> session = world.MakeTalker();
-    ASSERT_TRUE(Append(*session, prompt).ok());
-    world.backend->FailAt(nth, false);
-    GenerateResult result;
-    const absl::Status status = session->Generate(
-        Greedy(kTokens), [](uint32_t, absl::string_view) { return true; }, &result);
-    world.backend->FailAt(0, false);
-    if (nth == 0) want = session->tokens();
-    if (nth > 0 && status.ok()) {
-      EXPECT_GE(nth, 4 * kTokens);
-      break;
-    }
-    EXPECT_TRUE(nth == 0 || absl::IsUnavailable(status)) << status;
-    // It goes on with a sampler that needs all logits, which were not asked for before.
-    if (nth > 0) Continue(*session, GreedyOverAll(kTokens - result.generated_tokens));
-    ASSERT_EQ(session->tokens(), want) << "call " << nth << " failed";
-  }
-}
-
-TEST(DeviceFailure, ALostDeviceIsAnErrorUntilItIsBack) {
-  const TinyModel model;
-  std::mt19937 random(6);
-  const std::vector<uint32_t> prompt = RandomIds(random, 30, model.vocab());
-  FaultyEngine world(model);
-  std::vector<uint32_t> want;
-  uint32_t refused = 0;
-  for (uint32_t nth = 0;; ++nth) {
-    const std::unique_ptr<Session> session = world.MakeTalker();
-    ASSERT_TRUE(Append(*session, prompt).ok());
-    world.backend->FailAt(nth, true);
-    GenerateResult result;
-    const absl::Status status = session->Generate(
-        Greedy(9), [](uint32_t, absl::string_view) { return true; }, &result);
-    if (nth == 0) want = session->tokens();
-    if (nth > 0 && status.ok()) break;
-    EXPECT_TRUE(nth == 0 || absl::IsUnavailable(status)) << status;
-    world.backend->FailAt(0, false);
-    if (nth == 0) continue;
-    GenerateResult all;
-    const absl::Status full = session->Generate(
-        GreedyOverAll(1), [](uint32_t, absl::string_view) { return true; }, &all);
-    // Of a token that was read as the device went, the greatest logits are left.
-    EXPECT_TRUE(full.ok() || absl::IsFailedPrecondition(full)) << full;
-    if (!full.ok()) ++refused;
-    const uint64_t left = 9 - result.generated_tokens - all.generated_tokens;
-    if (left > 0) Continue(*session, left);
-    ASSERT_EQ(session->tokens(), want) << "lost at call " << nth;
-  }
-  EXPECT_GT(refused, 0u);
-}
-
-TEST(Traffic, OnlyTheGreatestLogitsLeaveTheDevice) {
-  const TinyModel model;
-  ASSERT_GT(model.vocab(), kTopLogits);
-  FaultyEngine world(model);
-  const std::unique_ptr<Session> session = MakeSession(world.engine, "none");
-  std::mt19937 random(7);
-  ASSERT_TRUE(Append(*session, RandomIds(random, 30, model.vocab())).ok());
-  const auto bytes_of = [&](const GenerateOptions& options) {
-    const uint64_t before = world.backend->downloaded_bytes();
-    Continue(*session, options);
-    return world.backend->downloaded_bytes() - before;
-  };
-  bytes_of(Greedy(1));  // The prompt's own logits were read with it.
-  EXPECT_EQ(bytes_of(Greedy(10)), 10 * kTopLogits * sizeof(TokenLogit));
-  EXPECT_EQ(bytes_of(GreedyOverAll(10)), 10 * model.vocab() * sizeof(float));
 }
 
 }  // namespace

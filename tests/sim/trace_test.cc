@@ -47,7 +47,8 @@ class Trace {
     pointers_.clear();
     CheckInvariants(*engine_, {});
     const MemoryLedger::Snapshot now = engine_->memory();
-    ASSERT_EQ(now.kv_used, engine_->plan().kv_metadata) << "slabs outlive all sessions";
+    ASSERT_EQ(now.kv_used, engine_->plan().device().memory.kv_metadata)
+        << "slabs outlive all sessions";
   }
 
   /// Every token and outcome so far.
@@ -68,7 +69,7 @@ class Trace {
     const auto backend = OpenBackend(options_);
     EngineOptions uncapped = options_;
     uncapped.kv_cap_bytes = uncapped.memory_cap_bytes = 0;
-    return PlanEngine(uncapped, **model, **backend)->fixed();
+    return PlanEngine(uncapped, **model, **backend, nullptr)->device().memory.fixed();
   }
 
   void Step() {

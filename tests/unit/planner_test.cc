@@ -52,7 +52,7 @@ class Planner : public ::testing::TestWithParam<const char*> {
     backend_ = *std::move(backend);
   }
 
-  absl::StatusOr<EnginePlan> Plan() { return PlanEngine(options, *model_, *backend_); }
+  absl::StatusOr<EnginePlan> Plan() { return PlanEngine(options, *model_, *backend_, nullptr); }
   EnginePlan PlanOk() {
     const absl::StatusOr<EnginePlan> plan = Plan();
     EXPECT_TRUE(plan.ok()) << plan.status();
@@ -81,11 +81,13 @@ class Planner : public ::testing::TestWithParam<const char*> {
 
   /// More pages would never be used.
   bool IsFull(const EnginePlan& plan) const {
-    return plan.page_limit ==
+    return plan.device().page_limit ==
            options.max_sessions * plan.geometry.heads() * plan.geometry.pages_per_head;
   }
-  static uint64_t Total(const EnginePlan& plan) { return plan.total(); }
-  static uint64_t Kv(const EnginePlan& plan) { return plan.kv_pages + plan.kv_metadata; }
+  static uint64_t Total(const EnginePlan& plan) { return plan.device().memory.total(); }
+  static uint64_t Kv(const EnginePlan& plan) {
+    return plan.device().memory.kv_pages + plan.device().memory.kv_metadata;
+  }
 
   EngineOptions options;
   std::unique_ptr<TinyModel> tiny_;
@@ -101,15 +103,17 @@ TEST_P(Planner, WithoutACapThePoolHoldsEverySessionInFull) {
     EXPECT_EQ(plan.geometry.heads(), 4u);
     EXPECT_EQ(plan.prefill_chunk, 256u);
     EXPECT_EQ(plan.geometry.pages_per_head, (512u + 256u) / kPageRows);
-    EXPECT_EQ(plan.page_limit, sessions * 4 * 24);
+    EXPECT_EQ(plan.device().page_limit, sessions * 4 * 24);
     EXPECT_EQ(plan.rows_per_head, sessions * 768);
     EXPECT_EQ(plan.page_bytes, 32u * 32 * 2 * 2 + 32 * 8);
-    EXPECT_EQ(plan.kv_pages, uint64_t{plan.page_limit} * plan.page_bytes);
-    EXPECT_EQ(plan.kv_metadata, uint64_t{sessions} * 4 * 24 * 4);
-    EXPECT_EQ(plan.total(),
-              plan.weights + plan.activations + plan.staging + plan.kv_metadata + plan.kv_pages);
-    EXPECT_GE(plan.pages_per_slab, 1u);
-    EXPECT_LE(plan.pages_per_slab, plan.page_limit);
+    EXPECT_EQ(plan.device().memory.kv_pages, uint64_t{plan.device().page_limit} * plan.page_bytes);
+    EXPECT_EQ(plan.device().memory.kv_metadata, uint64_t{sessions} * 4 * 24 * 4);
+    EXPECT_EQ(plan.device().memory.total(),
+              plan.device().memory.weights + plan.device().memory.activations +
+                  plan.device().memory.staging + plan.device().memory.kv_metadata +
+                  plan.device().memory.kv_pages);
+    EXPECT_GE(plan.device().pages_per_slab, 1u);
+    EXPECT_LE(plan.device().pages_per_slab, plan.device().page_limit);
   }
 }
 
@@ -153,12 +157,12 @@ TEST_P(Planner, CapsHoldToTheByteAndLeaveLessThanAPage) {
     options.max_sessions = sessions;
     options.kv_cap_bytes = options.memory_cap_bytes = 0;
     const EnginePlan full = PlanOk();
-    for (uint64_t cap = 1u << 20; cap < full.total(); cap += 77777) {
+    for (uint64_t cap = 1u << 20; cap < full.device().memory.total(); cap += 77777) {
       options.memory_cap_bytes = cap;
       const absl::StatusOr<EnginePlan> plan = Plan();
       if (!plan.ok()) continue;
-      EXPECT_LE(plan->total(), cap);
-      EXPECT_TRUE(plan->total() + plan->page_bytes > cap || IsFull(*plan)) << cap;
+      EXPECT_LE(plan->device().memory.total(), cap);
+      EXPECT_TRUE(plan->device().memory.total() + plan->page_bytes > cap || IsFull(*plan)) << cap;
     }
     options.memory_cap_bytes = 0;
     for (uint64_t cap = 1u << 16; cap < Kv(full); cap += 33333) {
@@ -174,12 +178,12 @@ TEST_P(Planner, CapsHoldToTheByteAndLeaveLessThanAPage) {
 TEST_P(Planner, TheNarrowerOfTwoCapsDecides) {
   options.kv_cap_bytes = 200u << 10;
   const EnginePlan kv_alone = PlanOk();
-  options.memory_cap_bytes = kv_alone.total();
-  EXPECT_EQ(PlanOk().page_limit, kv_alone.page_limit);
+  options.memory_cap_bytes = kv_alone.device().memory.total();
+  EXPECT_EQ(PlanOk().device().page_limit, kv_alone.device().page_limit);
   options.memory_cap_bytes -= kv_alone.page_bytes;
-  EXPECT_EQ(PlanOk().page_limit, kv_alone.page_limit - 1);
+  EXPECT_EQ(PlanOk().device().page_limit, kv_alone.device().page_limit - 1);
   options.memory_cap_bytes = 1u << 30;
-  EXPECT_EQ(PlanOk().page_limit, kv_alone.page_limit);
+  EXPECT_EQ(PlanOk().device().page_limit, kv_alone.device().page_limit);
 }
 
 TEST_P(Planner, TheSmallestCapNamedIsTheSmallest) {
@@ -222,8 +226,8 @@ TEST_P(Planner, KvTypesChangeThePageAndNothingElse) {
     options.kv_type = kv_type;
     const EnginePlan plan = PlanOk();
     EXPECT_EQ(plan.page_bytes, page_bytes) << kv_type;
-    EXPECT_EQ(plan.page_limit, f16.page_limit);
-    EXPECT_EQ(plan.weights, f16.weights);
+    EXPECT_EQ(plan.device().page_limit, f16.device().page_limit);
+    EXPECT_EQ(plan.device().memory.weights, f16.device().memory.weights);
   }
   for (const char* kv_type : {"", "q4_0", "f32", "f16:", ":f16", "f16:f16:f16", "F16"}) {
     options.kv_type = kv_type;
@@ -258,7 +262,8 @@ TEST_P(Planner, AllLogitsAreCountedAsStaging) {
   const EnginePlan last = PlanOk();
   options.all_logits = true;
   const EnginePlan all = PlanOk();
-  EXPECT_GE(all.staging, last.staging + uint64_t{255} * tiny_->vocab() * sizeof(float));
+  EXPECT_GE(all.device().memory.staging,
+            last.device().memory.staging + uint64_t{255} * tiny_->vocab() * sizeof(float));
   EXPECT_EQ(all.out_rows(256, true, 1), 256u);
   EXPECT_EQ(all.out_rows(256, false, 3), 3u);
   EXPECT_EQ(all.out_rows(1, false, 3), 1u);
@@ -267,8 +272,8 @@ TEST_P(Planner, AllLogitsAreCountedAsStaging) {
 TEST_P(Planner, TheSamePlanTwice) {
   options.memory_cap_bytes = 3u << 20;
   const EnginePlan a = PlanOk(), b = PlanOk();
-  EXPECT_EQ(a.total(), b.total());
-  EXPECT_EQ(a.page_limit, b.page_limit);
+  EXPECT_EQ(a.device().memory.total(), b.device().memory.total());
+  EXPECT_EQ(a.device().page_limit, b.device().page_limit);
 }
 
 INSTANTIATE_TEST_SUITE_P(On, Planner, ::testing::Values("cpu", "reference"),

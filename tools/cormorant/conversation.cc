@@ -195,6 +195,15 @@ void Conversation::PrintStats() const {
   line("engine memory", FormatBytes(memory.used) + ", peak " + FormatBytes(memory.peak) +
                             (memory.cap > 0 ? ", cap " + FormatBytes(memory.cap) : ""));
   line("weights", FormatBytes(memory.weights));
+  if (memory.host > 0) {
+    const corm_engine_info info = EngineInfo(engine_.get());
+    line("on the CPU", std::to_string(info.host_layers) + " of " + std::to_string(info.layers) +
+                           " layers, " + FormatBytes(memory.host));
+  }
+  if (memory.device_budget > 0) {
+    line("device memory", FormatBytes(memory.device_used) + " of " +
+                              FormatBytes(memory.device_budget) + " that the driver leaves");
+  }
   line("process memory", FormatBytes(ReadProcessMemory().rss_bytes));
 }
 

@@ -93,6 +93,11 @@ Json MemoryJson(const corm_engine* engine) {
               {"program", stats.program},
               {"kv_cap", stats.kv_cap},
               {"kv_peak", stats.kv_peak},
+              {"host", stats.host},
+              {"host_peak", stats.host_peak},
+              {"device_budget", stats.device_budget},
+              {"device_used", stats.device_used},
+              {"memory_short", stats.memory_short},
               {"process_rss", process.rss_bytes},
               {"process_rss_peak", process.rss_peak_bytes}};
 }

@@ -74,13 +74,28 @@ typedef struct corm_tokenizer corm_tokenizer;
 /* Told how much of a long call is done; returns non-zero to cancel it (loading cannot be). */
 typedef int (*corm_progress_fn)(void* user, uint64_t done, uint64_t total);
 
+enum {
+  CORM_EVENT_DEVICE_LOST = 0,     /* Its driver reset it, it was pulled out, ... */
+  CORM_EVENT_DEVICE_RESTORED = 1, /* Opened again. Sessions read their tokens again and go on. */
+  CORM_EVENT_HOST_FALLBACK = 2,   /* It stayed away: from here on the CPU computes. */
+  CORM_EVENT_MEMORY_SHORT = 3 /* Other programs have taken device memory that was planned with. */
+};
+typedef struct corm_event {
+  size_t struct_size;
+  int32_t kind;        /* CORM_EVENT_*; more may come. */
+  const char* message; /* What happened and what follows from it. Valid during the call. */
+} corm_event;
+/* Called on a thread that is inside a call of the library; may not call the library. */
+typedef void (*corm_event_fn)(void* user, const corm_event* event);
+
 typedef struct corm_engine_options {
   size_t struct_size;
   const char* model_path;    /* A GGUF file. */
   const char* backend;       /* "auto" (default), "cpu", ...; corm_devices() lists them. */
   uint32_t device;           /* Index within the backend. */
   uint32_t threads;          /* CPU threads; 0: the machine's physical cores. */
-  uint64_t memory_cap_bytes; /* On all device memory of this engine; 0: none. */
+  uint64_t memory_cap_bytes; /* On all device memory of this engine; 0: none. Layers that a GPU
+                                cannot hold under it stay on the CPU. */
   uint64_t kv_cap_bytes;     /* On the KV store alone, pages and their metadata; 0: none. */
   const char* kv_type;       /* "f16" (default), "q8_0", or K:V as "q8_0:f16". */
   uint32_t context;          /* Positions to use; 0: the model's own. More is refused. */
@@ -89,6 +104,8 @@ typedef struct corm_engine_options {
   uint32_t all_logits;       /* Non-zero: every step can deliver logits of each of its rows. */
   corm_progress_fn on_load;  /* May be NULL; done and total in weight bytes. */
   void* on_load_user;
+  corm_event_fn on_event; /* May be NULL. */
+  void* on_event_user;
 } corm_engine_options;
 CORM_API void corm_engine_options_init(corm_engine_options* options);
 
@@ -114,11 +131,12 @@ typedef struct corm_engine_info {
   const char* model_name;
   const char* backend;
   const char* device;
+  uint32_t host_layers; /* Of the layers, the last ones, on the CPU beside the device. */
 } corm_engine_info;
 CORM_API void corm_engine_info_init(corm_engine_info* info);
 CORM_API corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* info);
 
-/* Bytes by category, as the engine's ledger has them. The cap is on their sum. */
+/* Bytes by category on the device, as the engine's ledger has them. The cap is on their sum. */
 typedef struct corm_memory_stats {
   size_t struct_size;
   uint64_t cap; /* 0: none. */
@@ -131,7 +149,12 @@ typedef struct corm_memory_stats {
   uint64_t staging;
   uint64_t program;
   uint64_t kv_cap;  /* 0: none. */
-  uint64_t kv_peak; /* Greatest kv_pages + kv_metadata so far. */
+  uint64_t kv_peak; /* Greatest size of the KV store so far, host_layers included. */
+  uint64_t host;    /* Taken by the host_layers, all categories. */
+  uint64_t host_peak;
+  uint64_t device_budget; /* What the driver leaves this process, now and then asked; 0: unknown. */
+  uint64_t device_used;   /* What this process uses, as the driver counts. */
+  uint64_t memory_short;  /* CORM_EVENT_MEMORY_SHORT so far. */
 } corm_memory_stats;
 CORM_API void corm_memory_stats_init(corm_memory_stats* stats);
 CORM_API corm_status corm_engine_get_memory(const corm_engine* engine, corm_memory_stats* stats);
@@ -299,6 +322,13 @@ CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv
 /* Mean rows a head of each layer holds; writes min(capacity, layers) values. */
 CORM_API corm_status corm_session_get_layer_rows(const corm_session* session, double* rows,
                                                  size_t capacity);
+
+/* Positions of the rows that a KV head of a layer holds, ascending. Until `rebased` is above 0, a
+ * token's position is its place in the session. Writes min(capacity, *count) of them; *count is
+ * how many there are. */
+CORM_API corm_status corm_session_get_positions(const corm_session* session, uint32_t layer,
+                                                uint32_t kv_head, uint32_t* positions,
+                                                size_t capacity, size_t* count);
 
 /* ---- Descriptions, as JSON ------------------------------------------------------------------- */
 

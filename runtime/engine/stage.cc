@@ -1,0 +1,102 @@
+// Loading and replaying a device's share. See stage.h.
+#include "runtime/engine/stage.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/base/check.h"
+#include "runtime/base/status.h"
+#include "runtime/ops/validate.h"
+
+namespace cormorant {
+
+absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(std::unique_ptr<Backend> backend,
+                                                     uint32_t index, const Inputs& inputs,
+                                                     MemoryLedger* ledger, LoadObserver* observer) {
+  std::unique_ptr<Stage> stage(new Stage(std::move(backend), index));
+  CORM_RETURN_IF_ERROR(stage->Load(inputs, ledger, observer));
+  const StagePlan& plan = inputs.plan.stages[index];
+  CORM_ASSIGN_OR_RETURN(stage->store_,
+                        KvStore::Create(plan, inputs.options.max_sessions, inputs.model.rope(),
+                                        stage->backend_.get(), stage->weights_.get(), ledger));
+  CORM_RETURN_IF_ERROR(stage->Compile(inputs));
+  return stage;
+}
+
+absl::Status Stage::Load(const Inputs& inputs, MemoryLedger* ledger, LoadObserver* observer) {
+  const Tape tape = StageTape(inputs.buckets.back().parts, index_);
+  for (const Op& op : tape.ops) {
+    const SupportAnswer answer = backend_->Supports(op);
+    if (answer.support == Support::kNone) {
+      return absl::UnimplementedError(absl::StrCat("backend ", backend_->Name(), " cannot compute ",
+                                                   ToString(op), ": ", answer.why));
+    }
+  }
+  const StagePlan& plan = inputs.plan.stages[index_];
+  for (const auto& [category, bytes] :
+       {std::pair(MemoryCategory::kActivations, plan.memory.activations),
+        std::pair(MemoryCategory::kStaging, plan.memory.staging),
+        std::pair(MemoryCategory::kWeights, plan.memory.weights)}) {
+    CORM_ASSIGN_OR_RETURN(Reservation taken,
+                          Reservation::Take(ledger, plan.place, category, bytes));
+    reserved_.push_back(std::move(taken));
+  }
+  CORM_ASSIGN_OR_RETURN(weights_,
+                        backend_->LoadWeights(inputs.model.HostTensors(), tape, observer));
+  return absl::OkStatus();
+}
+
+absl::Status Stage::Compile(const Inputs& inputs) {
+  TapeLimits limits;
+  limits.geometry = inputs.plan.stages[index_].geometry;
+  for (const HostTensor& tensor : inputs.model.HostTensors()) {
+    limits.weights.push_back({tensor.dtype, tensor.shape});
+  }
+  uint64_t arena_bytes = 1, out_bytes = 1, handover_bytes = 0;
+  for (const Bucket& bucket : inputs.buckets) {
+    const Tape own = StageTape(bucket.parts, index_);
+    arena_bytes = std::max(arena_bytes, own.arena_bytes);
+    out_bytes = std::max(out_bytes, own.out_bytes);
+    for (const TapePart& part : bucket.parts) {
+      for (const Handover& input : part.inputs) {
+        handover_bytes = std::max(handover_bytes, input.tensor.bytes());
+      }
+    }
+  }
+  handover_.resize(handover_bytes);
+  CORM_ASSIGN_OR_RETURN(arena_, backend_->Allocate(arena_bytes));
+  CORM_ASSIGN_OR_RETURN(out_, backend_->Allocate(out_bytes));
+  const Bucket& largest = inputs.buckets.back();
+  step_ = std::make_unique<StepBuffer>(StepBuffer::Bounds{
+      largest.rows, largest.out_rows, inputs.options.max_sessions, limits.geometry.heads()});
+  const Bindings bindings{weights_.get(), arena_.get(), out_.get(), &store_->binding(),
+                          step_->bytes().size()};
+  for (const Bucket& bucket : inputs.buckets) {
+    plans_.emplace_back(bucket.parts.size());
+    for (size_t i = 0; i < bucket.parts.size(); ++i) {
+      const TapePart& part = bucket.parts[i];
+      if (part.stage != index_) continue;
+      CORM_RETURN_IF_ERROR(Validate(part.tape, limits));
+      CORM_ASSIGN_OR_RETURN(plans_.back()[i], backend_->Compile(part.tape, bindings));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Stage::Take(const Handover& handover, Stage& from, uint32_t rows) {
+  const Tensor& tensor = handover.tensor;
+  const uint64_t bytes = tensor.bytes() / tensor.shape[0] * rows;
+  const std::span<std::byte> copy = std::span(handover_).first(bytes);
+  CORM_RETURN_IF_ERROR(from.backend_->Download(copy, *from.arena_, tensor.offset));
+  return backend_->Upload(*arena_, tensor.offset, copy);
+}
+
+absl::Status Stage::Run(size_t bucket, size_t part) {
+  Plan* const plan = plans_[bucket][part].get();
+  CORM_CHECK(plan != nullptr);
+  CORM_ASSIGN_OR_RETURN(const Tick tick, backend_->Submit(*plan, step_->bytes()));
+  return backend_->Wait(tick);
+}
+
+}  // namespace cormorant
