@@ -181,7 +181,7 @@ std::vector<KvStore*> Engine::stores() const {
 }
 
 void Engine::Tell(EngineEvent event, const std::string& message) const {
-  Log(event == EngineEvent::kDeviceRestored ? LogLevel::kInfo : LogLevel::kWarning, message);
+  Log(LogLevel::kWarning, message);
   if (on_event_ != nullptr) on_event_(event, message);
 }
 
