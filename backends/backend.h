@@ -3,8 +3,8 @@
 // A backend never sees a model, a session or a policy. It does not validate: tapes reach it through
 // runtime/ops/validate.h, and a breach found below that line is a bug, not a Status. No backend
 // aborts the process: "no driver", "no device", "out of memory" and "device lost" are statuses.
-// UNAVAILABLE is kept for a device that is lost: its buffers are then worth nothing, and nothing more
-// is done with it than to destroy what it handed out.
+// UNAVAILABLE is kept for a device that is lost: its buffers are then worth nothing, and all that
+// follows is that what it handed out is destroyed.
 //
 // A backend is one folder with a `const BackendDef kBackend_<folder>`; CMake finds it by name.
 // One thread at a time calls a Backend; the engine sees to that. What a backend hands out (buffers,
