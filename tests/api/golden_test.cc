@@ -54,6 +54,7 @@ struct Way {
   const char* kv_type;
   int all_logits;
   double divergence_most;
+  uint64_t memory_cap = 0;  // 0: none.
 };
 
 class Golden : public ApiModel, public ::testing::WithParamInterface<Way> {
@@ -79,6 +80,7 @@ TEST_P(Golden, LogitsAreThoseOfExactArithmetic) {
   options.backend = way.backend;
   options.kv_type = way.kv_type;
   options.all_logits = way.all_logits;
+  options.memory_cap_bytes = way.memory_cap;
   corm_engine* made = nullptr;
   if (corm_engine_create(&options, &made) != CORM_OK) GTEST_SKIP() << corm_last_error();
   engine.reset(made);
@@ -109,6 +111,7 @@ constexpr Way kWays[] = {
      1e-5},
     {"vulkan_byte_dots", "vulkan", "CORMORANT_VULKAN_DISABLE", "cpu", "f16", 1, 1e-5},
     {"vulkan_shuffled", "vulkan", "CORMORANT_VULKAN_SHUFFLE", "3", "f16", 1, 1e-5},
+    {"vulkan_and_cpu", "vulkan", "", "", "f16", 1, 1e-5, 80u << 20},
 };
 INSTANTIATE_TEST_SUITE_P(Way, Golden, ::testing::ValuesIn(kWays),
                          [](const auto& info) { return std::string(info.param.name); });
