@@ -1,5 +1,16 @@
-// What the kernels of AttendOp share: finding a row's sequence, and its threshold.
-layout(constant_id = 5) const uint kGroup = 1;  // Query heads of a KV head: H / G.
+// What the kernels of AttendOp share: their query heads, a row's sequence, and its threshold.
+//
+// A workgroup has kGroup query heads of one KV head: all H / G of them, or a part where they are
+// too many for its shared memory. Dimension y of the grid is KV heads by parts.
+layout(constant_id = 5) const uint kGroup = 1;
+
+uint KvHead() {
+  return gl_WorkGroupID.y / (gl_NumWorkGroups.y / kKvHeads);
+}
+/// The first of the workgroup's query heads in a row of q.
+uint FirstHead(uint row) {
+  return (row * gl_NumWorkGroups.y + gl_WorkGroupID.y) * kGroup;
+}
 
 /// A row of the step in its sequence.
 struct RowPlace {
