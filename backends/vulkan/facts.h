@@ -25,7 +25,7 @@ struct DeviceFacts {
   std::string reason;  // Why not usable.
 
   bool is_cpu = false;  // A software driver.
-  bool is_uma = false;  // LogicalDevice memory is the host's: it is mapped, nothing is staged.
+  bool is_uma = false;  // Device memory is the host's: it is mapped, nothing is staged.
   bool has_timeline = false;
   bool has_budget = false;       // VK_EXT_memory_budget
   bool has_integer_dot = false;  // Accelerated 4 x 8-bit dot products.
@@ -38,9 +38,8 @@ struct DeviceFacts {
 
   // Memory types; kNoMemoryType where there is none.
   uint32_t device_type = kNoMemoryType;  // Fastest; mapped when is_uma.
-  uint32_t window_type =
-      kNoMemoryType;  // LogicalDevice memory the host can write, on a discrete device.
-  uint32_t upload_type = kNoMemoryType;    // Host memory the device reads.
+  uint32_t window_type = kNoMemoryType;  // Device memory the host can write, on a discrete device.
+  uint32_t upload_type = kNoMemoryType;  // Host memory the device reads.
   uint32_t readback_type = kNoMemoryType;  // Host memory the host reads fast.
   uint32_t heap = 0;                       // Of device_type.
   uint64_t heap_bytes = 0;
