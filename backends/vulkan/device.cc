@@ -94,6 +94,9 @@ LogicalDevice::~LogicalDevice() {
   vkDestroySemaphore(device_, timeline_, nullptr);
   vkDestroyCommandPool(device_, command_pool_, nullptr);
   vkDestroyDevice(device_, nullptr);
+  // What came after the last Wait, closing included, has no status to go to.
+  const std::string messages = TakeValidationMessages();
+  if (!messages.empty()) Log(LogLevel::kError, absl::StrCat("Vulkan validation: ", messages));
 }
 
 absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Allocate(uint64_t bytes,
