@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -110,6 +111,13 @@ class Plan {
   virtual ~Plan() = default;
 };
 
+/// What the driver says of the device's memory now.
+struct MemoryBudget {
+  /// What this process may use in all before the driver starts to evict or refuse.
+  uint64_t budget_bytes = 0;
+  uint64_t used_bytes = 0;  // What this process uses, as the driver counts.
+};
+
 /// A point on the device's timeline: work up to it is done once the device has passed it.
 using Tick = uint64_t;
 
@@ -149,6 +157,9 @@ class Backend {
   /// has passed. Does not allocate.
   virtual absl::StatusOr<Tick> Submit(Plan& plan, std::span<const std::byte> step) = 0;
   virtual absl::Status Wait(Tick tick) = 0;
+
+  /// Nothing where the driver does not say. Cheap enough to ask every second.
+  virtual std::optional<MemoryBudget> Budget() const { return std::nullopt; }
 };
 
 /// How a backend is found and opened.

@@ -6,6 +6,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,12 +46,13 @@ struct DeviceFacts {
   uint64_t heap_bytes = 0;
 };
 
-/// Free and total bytes of the device's heap for this process: by VK_EXT_memory_budget where there
-/// is one, else all of the heap.
-struct MemoryBudget {
-  uint64_t total = 0, free = 0;
-};
-MemoryBudget ReadBudget(const DeviceFacts& facts);
+/// What VK_EXT_memory_budget says of a heap, from the two structures it fills.
+MemoryBudget BudgetOf(const VkPhysicalDeviceMemoryProperties& memory,
+                      const VkPhysicalDeviceMemoryBudgetPropertiesEXT& budget, uint32_t heap);
+/// The heap of device memory now; nothing without the extension.
+std::optional<MemoryBudget> ReadBudget(const DeviceFacts& facts);
+/// What this process may still take of a heap.
+uint64_t FreeBytes(const std::optional<MemoryBudget>& budget, uint64_t heap_bytes);
 
 /// Every physical device of the machine; NOT_FOUND when there is no loader or driver. Opens the
 /// loader at the first call.

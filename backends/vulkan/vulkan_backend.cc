@@ -18,9 +18,8 @@ DeviceInfo Describe(const DeviceFacts& facts, uint32_t index) {
   info.reason = facts.reason;
   if (!facts.usable) return info;
   info.by_name_only = facts.is_cpu;
-  const MemoryBudget budget = ReadBudget(facts);
-  info.memory_total = budget.total;
-  info.memory_free = budget.free;
+  info.memory_total = facts.heap_bytes;
+  info.memory_free = FreeBytes(ReadBudget(facts), facts.heap_bytes);
   std::string details = absl::StrCat(facts.driver, "; subgroups of ", facts.subgroup_size);
   if (facts.is_uma) absl::StrAppend(&details, ", shared memory");
   if (facts.window_type != kNoMemoryType) absl::StrAppend(&details, ", host window");
@@ -86,6 +85,7 @@ class VulkanBackend final : public Backend {
     if (messages.empty()) return absl::OkStatus();
     return absl::InternalError(absl::StrCat("Vulkan validation: ", messages));
   }
+  std::optional<MemoryBudget> Budget() const override { return ReadBudget(device_->facts()); }
 
  private:
   const DeviceInfo info_;
