@@ -168,6 +168,9 @@ struct BackendDef {
   int32_t priority;  // `auto` takes the usable one with the highest; below 0: only by name.
   std::vector<DeviceInfo> (*devices)();
   absl::StatusOr<std::unique_ptr<Backend>> (*open)(const DeviceOptions& options);
+  /// False where `devices` would surely find none; loads no driver. `auto` asks it first, because
+  /// drivers take tens of megabytes to list what they have. Null: always true.
+  bool (*may_have_devices)() = nullptr;
 };
 
 /// Every backend: those linked in, and the modules found beside the library (modules.cc).

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/module.h"
 #include "backends/vulkan/plan.h"
+#include "platform/gpu.h"
 #include "runtime/base/status.h"
 
 namespace cormorant {
@@ -125,7 +126,7 @@ absl::StatusOr<std::unique_ptr<Backend>> Open(const DeviceOptions& options) {
                                          std::move(pipelines));
 }
 
-const BackendDef kDef = {"vulkan", 10, Devices, Open};
+const BackendDef kDef = {"vulkan", 10, Devices, Open, [] { return MayHaveGpu(); }};
 
 }  // namespace
 }  // namespace vulkan
