@@ -8,7 +8,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "platform/log.h"
-#include "runtime/base/check.h"
 #include "runtime/base/status.h"
 #include "runtime/base/units.h"
 
@@ -249,11 +248,14 @@ absl::Status LogicalDevice::Read(std::span<std::byte> to, const DeviceBuffer& fr
 }
 
 absl::Status LogicalDevice::LoseForTest() {
-  static const char* const asked = std::getenv("CORMORANT_VULKAN_LOSE_AT");
-  if (asked == nullptr) return absl::OkStatus();
+  static const uint64_t lose_at = [] {
+    const char* const asked = std::getenv("CORMORANT_VULKAN_LOSE_AT");
+    uint64_t at = 0;
+    return asked != nullptr && absl::SimpleAtoi(asked, &at) ? at : 0;
+  }();
+  if (lose_at == 0) return absl::OkStatus();
   static uint64_t submits = 0;  // Of the process: what is opened afterwards stays.
-  uint64_t at = 0;
-  if (absl::SimpleAtoi(asked, &at) && ++submits == at) is_lost_ = true;
+  if (++submits == lose_at) is_lost_ = true;
   return is_lost_ ? ToStatus(VK_ERROR_DEVICE_LOST, "CORMORANT_VULKAN_LOSE_AT") : absl::OkStatus();
 }
 

@@ -1,7 +1,6 @@
 // Ops on the cache. See dispatch.h.
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "backends/vulkan/dispatch.h"
 #include "gen/vulkan_shaders.h"
 #include "runtime/base/units.h"
@@ -11,9 +10,6 @@ namespace {
 
 /// Pages of a full head that are worth a split.
 constexpr uint32_t kSplitPages = 4;
-
-constexpr Range kWriteScratch = {Resource::kScratch, 0, 1, true};
-constexpr Range kReadScratch = {Resource::kScratch, 0, 1, false};
 
 /// Rows or stamps of layers [first, last).
 Range Layers(Resource resource, uint32_t first, uint32_t last, bool is_write) {
@@ -89,8 +85,8 @@ void DispatchBuilder::AddSplitAttend(const AttendOp& op) {
   const uint64_t scores_bytes = RoundUp(uint64_t{rows_} * heads * slots * 4, 256);
   const uint64_t partials_bytes =
       RoundUp(uint64_t{rows_} * heads * splits * (geometry_.head_dim + 2) * 4, 256);
-  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + scores_bytes + partials_bytes);
-  const VkDeviceAddress scores = at_.scratch + tables_bytes_, partials = scores + scores_bytes;
+  const VkDeviceAddress scores = Scratch(scores_bytes + partials_bytes);
+  const VkDeviceAddress partials = scores + scores_bytes;
 
   const struct {
     VkDeviceAddress q, scores, partials, step, slabs, tables;
@@ -112,8 +108,7 @@ void DispatchBuilder::AddSplitAttend(const AttendOp& op) {
               op.layer};
   constants.push_back(splits);
   Emit(kShader_attend_finish, constants, grid, finish).ranges = {
-      Touch(op.o, true), kReadScratch, Layers(Resource::kStamps, op.layer, op.layer + 1, false),
-      Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
+      Touch(op.o, true), kReadScratch, Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
 }
 
 void DispatchBuilder::AddTiledAttend(const AttendOp& op) {
@@ -139,7 +134,6 @@ void DispatchBuilder::AddTiledAttend(const AttendOp& op) {
   Emit(kShader_attend_tile, constants, {blocks, geometry_.kv_heads * parts.count, 1}, arguments)
       .ranges = {Touch(op.q, false), Touch(op.o, true),
                  Layers(Resource::kRows, op.layer, op.layer + 1, false),
-                 Layers(Resource::kStamps, op.layer, op.layer + 1, false),
                  Layers(Resource::kStamps, op.layer, op.layer + 1, true)};
 }
 
@@ -154,41 +148,30 @@ void DispatchBuilder::Add(const KvAgesOp& op) {
                  Layers(Resource::kStamps, 0, geometry_.layers, false)};
 }
 
+std::vector<Range> DispatchBuilder::WholeCache() const {
+  return {Layers(Resource::kRows, 0, geometry_.layers, true),
+          Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
+}
+
 void DispatchBuilder::Add(const KvCompactOp&) {
-  scratch_bytes = std::max(
-      scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} * geometry_.pages_per_head * 12);
   const struct {
     VkDeviceAddress scratch, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head;
-  } arguments = {at_.scratch + tables_bytes_, at_.step, at_.slabs, at_.tables, pages_per_slab_,
-                 geometry_.pages_per_head};
+  } arguments = {PageScratch(), at_.step,        at_.slabs,
+                 at_.tables,    pages_per_slab_, geometry_.pages_per_head};
   Emit(kShader_kv_compact, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1},
        arguments)
-      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false),
-                 Layers(Resource::kRows, 0, geometry_.layers, true),
-                 Layers(Resource::kStamps, 0, geometry_.layers, false),
-                 Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
+      .ranges = WholeCache();
 }
 
 void DispatchBuilder::Add(const KvRebaseOp& op) {
-  scratch_bytes = std::max(
-      scratch_bytes, tables_bytes_ + uint64_t{geometry_.heads()} * geometry_.pages_per_head * 12);
   const struct {
     VkDeviceAddress scratch, frequencies, step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head, pairs;
-  } arguments = {at_.scratch + tables_bytes_,
-                 Frequencies(op.rope),
-                 at_.step,
-                 at_.slabs,
-                 at_.tables,
-                 pages_per_slab_,
-                 geometry_.pages_per_head,
-                 op.rope.dims / 2};
+  } arguments = {PageScratch(),   Frequencies(op.rope),     at_.step,        at_.slabs, at_.tables,
+                 pages_per_slab_, geometry_.pages_per_head, op.rope.dims / 2};
   Emit(kShader_kv_rebase, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments)
-      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false),
-                 Layers(Resource::kRows, 0, geometry_.layers, true),
-                 Layers(Resource::kStamps, 0, geometry_.layers, false),
-                 Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
+      .ranges = WholeCache();
 }
 
 }  // namespace cormorant::vulkan

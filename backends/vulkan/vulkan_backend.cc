@@ -1,6 +1,4 @@
 // Vulkan as a backend: devices, buffers, plans; and the module's one exported function.
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "backends/module.h"
 #include "backends/vulkan/plan.h"
