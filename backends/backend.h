@@ -116,8 +116,9 @@ class Plan {
 
 /// What the driver says of the device's memory now.
 struct MemoryBudget {
-  uint64_t budget_bytes = 0;  // What this process may use before the driver evicts or refuses.
-  uint64_t used_bytes = 0;    // What it uses.
+  /// What this process may use in all before the driver starts to evict or refuse.
+  uint64_t budget_bytes = 0;
+  uint64_t used_bytes = 0;  // What this process uses, as the driver counts.
 };
 
 /// A point on the device's timeline: work up to it is done once the device has passed it.
@@ -160,7 +161,7 @@ class Backend {
   virtual absl::StatusOr<Tick> Submit(Plan& plan, std::span<const std::byte> step) = 0;
   virtual absl::Status Wait(Tick tick) = 0;
 
-  /// Nothing where the driver does not say.
+  /// Nothing where the driver does not say. Cheap enough to ask every second.
   virtual std::optional<MemoryBudget> Budget() const { return std::nullopt; }
 };
 
@@ -170,6 +171,9 @@ struct BackendDef {
   int32_t priority;  // `auto` takes the usable one with the highest; below 0: only by name.
   std::vector<DeviceInfo> (*devices)();
   absl::StatusOr<std::unique_ptr<Backend>> (*open)(const DeviceOptions& options);
+  /// False where `devices` would surely find none; loads no driver. `auto` asks it first, because
+  /// drivers take tens of megabytes to list what they have. Null: always true.
+  bool (*may_have_devices)() = nullptr;
 };
 
 /// Every backend: those linked in, and the modules found beside the library (modules.cc).

@@ -19,7 +19,7 @@ struct BackendModule {
 /// Version, compiler and the sizes that the interface depends on.
 inline std::string ModuleBuild(absl::string_view version) {
   return absl::StrCat(version, " ", __VERSION__, " ", sizeof(Op), " ", sizeof(DeviceInfo), " ",
-                      sizeof(Bindings), " ", sizeof(KvBinding));
+                      sizeof(Bindings), " ", sizeof(KvBinding), " ", sizeof(BackendDef));
 }
 
 using BackendModuleFunction = const BackendModule* (*)();

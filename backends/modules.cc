@@ -56,14 +56,15 @@ Registry MakeRegistry() {
   registry.defs.assign(built_in.begin(), built_in.end());
   std::vector<std::string> seen;
   for (const std::string& folder : ModuleFolders()) {
-    std::error_code error;
+    std::error_code error;  // A folder that is not there, or not readable to its end, has no more.
     std::vector<std::string> paths;
-    for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-      const std::string name = entry.path().filename().string();
+    std::filesystem::directory_iterator entry(folder, error);
+    for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
       const bool is_module = absl::StartsWith(name, "libcormorant_") && absl::EndsWith(name, ".so");
       if (!is_module || std::find(seen.begin(), seen.end(), name) != seen.end()) continue;
       seen.push_back(name);
-      paths.push_back(entry.path().string());
+      paths.push_back(entry->path().string());
     }
     std::sort(paths.begin(), paths.end());
     for (const std::string& path : paths) AddModule(path, &registry);

@@ -8,8 +8,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "platform/log.h"
-#include "runtime/base/check.h"
 #include "runtime/base/status.h"
+#include "runtime/base/units.h"
 
 namespace cormorant::vulkan {
 namespace {
@@ -31,9 +31,11 @@ void RecordBarrier(VkCommandBuffer commands, VkPipelineStageFlags from_stage,
 }
 
 DeviceBuffer::~DeviceBuffer() {
-  vkDestroyBuffer(device_, handle_, nullptr);
-  vkFreeMemory(device_, memory_, nullptr);
-  *held_bytes_ -= allocated_bytes_;
+  // A lost device has no copies under way.
+  device_->Wait(copied_).IgnoreError();
+  vkDestroyBuffer(device_->handle(), handle_, nullptr);
+  vkFreeMemory(device_->handle(), memory_, nullptr);
+  device_->held_bytes_ -= allocated_bytes_;
 }
 
 absl::StatusOr<std::unique_ptr<LogicalDevice>> LogicalDevice::Open(const DeviceFacts& facts) {
@@ -91,6 +93,9 @@ LogicalDevice::~LogicalDevice() {
   vkDestroySemaphore(device_, timeline_, nullptr);
   vkDestroyCommandPool(device_, command_pool_, nullptr);
   vkDestroyDevice(device_, nullptr);
+  // What came after the last Wait, closing included, has no status to go to.
+  const std::string messages = TakeValidationMessages();
+  if (!messages.empty()) Log(LogLevel::kError, absl::StrCat("Vulkan validation: ", messages));
 }
 
 absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Allocate(uint64_t bytes,
@@ -100,29 +105,7 @@ absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Allocate(uint64_t b
         absl::StrCat("one buffer of ", bytes, " bytes was asked for; the Vulkan device allows ",
                      facts_.allocation_max, " bytes in a piece"));
   }
-  std::unique_ptr<DeviceBuffer> buffer(new DeviceBuffer(device_, &held_bytes_));
-  buffer->bytes_ = bytes;
-  VkBufferCreateInfo info = {VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
-  info.size = std::max<uint64_t>(bytes, 4);
-  info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-               VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
-  CORM_VK(vkCreateBuffer(device_, &info, nullptr, &buffer->handle_));
-  absl::Status bound;
-  if (use == MemoryUse::kUpload) {
-    bound = Bind(*buffer, facts_.upload_type);
-  } else if (use == MemoryUse::kReadback) {
-    bound = Bind(*buffer, facts_.readback_type);
-  } else {
-    bound = absl::ResourceExhaustedError("no window");
-    if (facts_.window_type != kNoMemoryType && bytes <= kWindowBytesMax) {
-      bound = Bind(*buffer, facts_.window_type);  // The window may be small and full.
-    }
-    if (absl::IsResourceExhausted(bound)) bound = Bind(*buffer, facts_.device_type);
-  }
-  CORM_RETURN_IF_ERROR(bound);
-  const VkBufferDeviceAddressInfo address = {VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, nullptr,
-                                             buffer->handle_};
-  buffer->address_ = vkGetBufferDeviceAddress(device_, &address);
+  CORM_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer, MakeBuffer(bytes, use));
   if (buffer->mapped_ != nullptr) {
     std::memset(buffer->mapped_, 0, bytes);
   } else {
@@ -131,43 +114,67 @@ absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Allocate(uint64_t b
   return buffer;
 }
 
-absl::Status LogicalDevice::Bind(DeviceBuffer& buffer, uint32_t memory_type) {
+absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::MakeBuffer(uint64_t bytes,
+                                                                        MemoryUse use) {
+  if (use == MemoryUse::kUpload) return Bind(bytes, facts_.upload_type, true);
+  if (use == MemoryUse::kReadback) return Bind(bytes, facts_.readback_type, true);
+  if (facts_.window_type != kNoMemoryType && bytes <= kWindowBytesMax) {
+    auto buffer = Bind(bytes, facts_.window_type, true);
+    if (!absl::IsResourceExhausted(buffer.status())) return buffer;  // It may be small and full.
+  }
+  return Bind(bytes, facts_.device_type, facts_.is_uma);
+}
+
+absl::StatusOr<std::unique_ptr<DeviceBuffer>> LogicalDevice::Bind(uint64_t bytes,
+                                                                  uint32_t memory_type,
+                                                                  bool is_mapped) {
+  // What fails halfway is freed with the buffer.
+  std::unique_ptr<DeviceBuffer> buffer(new DeviceBuffer(this));
+  buffer->bytes_ = bytes;
+  VkBufferCreateInfo info = {VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
+  info.size = std::max<uint64_t>(RoundUp(bytes, 4), 4);  // Fills are of whole words.
+  info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+               VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
+  CORM_VK(vkCreateBuffer(device_, &info, nullptr, &buffer->handle_));
   VkMemoryRequirements needs;
-  vkGetBufferMemoryRequirements(device_, buffer.handle_, &needs);
-  VkMemoryAllocateFlagsInfo flags = {VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO};
-  flags.flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT;
-  VkMemoryAllocateInfo info = {VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, &flags};
-  info.allocationSize = needs.size;
-  info.memoryTypeIndex = memory_type;
+  vkGetBufferMemoryRequirements(device_, buffer->handle_, &needs);
   if ((needs.memoryTypeBits >> memory_type & 1) == 0) {
     return absl::ResourceExhaustedError("the memory type takes no buffers");
   }
-  CORM_VK(vkAllocateMemory(device_, &info, nullptr, &buffer.memory_));
+  VkMemoryAllocateFlagsInfo flags = {VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO};
+  flags.flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT;
+  VkMemoryAllocateInfo memory = {VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, &flags};
+  memory.allocationSize = needs.size;
+  memory.memoryTypeIndex = memory_type;
+  CORM_VK(vkAllocateMemory(device_, &memory, nullptr, &buffer->memory_));
   if (memory_type == facts_.device_type || memory_type == facts_.window_type) {
-    buffer.allocated_bytes_ = needs.size;
+    buffer->allocated_bytes_ = needs.size;
     held_bytes_ += needs.size;
     held_bytes_most_ = std::max(held_bytes_most_, held_bytes_);
   }
-  CORM_VK(vkBindBufferMemory(device_, buffer.handle_, buffer.memory_, 0));
-  const bool is_mapped = memory_type == facts_.upload_type || memory_type == facts_.readback_type ||
-                         memory_type == facts_.window_type ||
-                         (memory_type == facts_.device_type && facts_.is_uma);
-  if (!is_mapped) return absl::OkStatus();
-  void* mapped = nullptr;
-  CORM_VK(vkMapMemory(device_, buffer.memory_, 0, VK_WHOLE_SIZE, 0, &mapped));
-  buffer.mapped_ = static_cast<std::byte*>(mapped);
-  return absl::OkStatus();
+  CORM_VK(vkBindBufferMemory(device_, buffer->handle_, buffer->memory_, 0));
+  if (is_mapped) {
+    void* mapped = nullptr;
+    CORM_VK(vkMapMemory(device_, buffer->memory_, 0, VK_WHOLE_SIZE, 0, &mapped));
+    buffer->mapped_ = static_cast<std::byte*>(mapped);
+  }
+  const VkBufferDeviceAddressInfo address = {VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, nullptr,
+                                             buffer->handle_};
+  buffer->address_ = vkGetBufferDeviceAddress(device_, &address);
+  return buffer;
 }
 
 absl::StatusOr<LogicalDevice::Stage*> LogicalDevice::NextStage() {
   Stage& stage = stages_[next_stage_];
   next_stage_ ^= 1;
   if (stage.buffer == nullptr) {
+    CORM_ASSIGN_OR_RETURN(stage.buffer, Allocate(kStageBytes, MemoryUse::kReadback));
+  }
+  if (stage.commands == VK_NULL_HANDLE) {
     VkCommandBufferAllocateInfo info = {VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO};
     info.commandPool = command_pool_;
     info.commandBufferCount = 1;
     CORM_VK(vkAllocateCommandBuffers(device_, &info, &stage.commands));
-    CORM_ASSIGN_OR_RETURN(stage.buffer, Allocate(kStageBytes, MemoryUse::kReadback));
   }
   CORM_RETURN_IF_ERROR(Wait(stage.tick));
   return &stage;
@@ -200,7 +207,8 @@ absl::StatusOr<Tick> LogicalDevice::RunCopy(Stage& stage, VkBuffer from, VkBuffe
 
 absl::Status LogicalDevice::Fill(DeviceBuffer& buffer) {
   CORM_ASSIGN_OR_RETURN(Stage* const stage, NextStage());
-  return RunCopy(*stage, VK_NULL_HANDLE, buffer.handle_, {}).status();
+  CORM_ASSIGN_OR_RETURN(buffer.copied_, RunCopy(*stage, VK_NULL_HANDLE, buffer.handle_, {}));
+  return absl::OkStatus();
 }
 
 absl::Status LogicalDevice::Write(DeviceBuffer& to, uint64_t offset,
@@ -214,8 +222,8 @@ absl::Status LogicalDevice::Write(DeviceBuffer& to, uint64_t offset,
     const uint64_t bytes = std::min<uint64_t>(kStageBytes, from.size() - at);
     CORM_ASSIGN_OR_RETURN(Stage* const stage, NextStage());
     std::memcpy(stage->buffer->mapped_, from.data() + at, bytes);
-    CORM_RETURN_IF_ERROR(
-        RunCopy(*stage, stage->buffer->handle_, to.handle_, {0, offset + at, bytes}).status());
+    CORM_ASSIGN_OR_RETURN(
+        to.copied_, RunCopy(*stage, stage->buffer->handle_, to.handle_, {0, offset + at, bytes}));
   }
   return absl::OkStatus();
 }
@@ -240,11 +248,14 @@ absl::Status LogicalDevice::Read(std::span<std::byte> to, const DeviceBuffer& fr
 }
 
 absl::Status LogicalDevice::LoseForTest() {
-  static const char* const asked = std::getenv("CORMORANT_VULKAN_LOSE_AT");
-  if (asked == nullptr) return absl::OkStatus();
+  static const uint64_t lose_at = [] {
+    const char* const asked = std::getenv("CORMORANT_VULKAN_LOSE_AT");
+    uint64_t at = 0;
+    return asked != nullptr && absl::SimpleAtoi(asked, &at) ? at : 0;
+  }();
+  if (lose_at == 0) return absl::OkStatus();
   static uint64_t submits = 0;  // Of the process: what is opened afterwards stays.
-  uint64_t at = 0;
-  if (absl::SimpleAtoi(asked, &at) && ++submits == at) is_lost_ = true;
+  if (++submits == lose_at) is_lost_ = true;
   return is_lost_ ? ToStatus(VK_ERROR_DEVICE_LOST, "CORMORANT_VULKAN_LOSE_AT") : absl::OkStatus();
 }
 

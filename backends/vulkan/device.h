@@ -32,14 +32,14 @@ class DeviceBuffer final : public Buffer {
 
  private:
   friend class LogicalDevice;
-  DeviceBuffer(VkDevice device, uint64_t* held_bytes) : device_(device), held_bytes_(held_bytes) {}
-  const VkDevice device_;
+  explicit DeviceBuffer(LogicalDevice* device) : device_(device) {}
+  LogicalDevice* const device_;
   VkBuffer handle_ = VK_NULL_HANDLE;
   VkDeviceMemory memory_ = VK_NULL_HANDLE;
   VkDeviceAddress address_ = 0;
   std::byte* mapped_ = nullptr;
   uint64_t bytes_ = 0;
-  uint64_t* const held_bytes_;    // What the device counts; see LogicalDevice.
+  Tick copied_ = 0;               // When the last copy to it is done: it lives until then.
   uint64_t allocated_bytes_ = 0;  // Of device memory, as the driver rounds it.
 };
 
@@ -64,10 +64,14 @@ class LogicalDevice {
   absl::Status Wait(Tick tick);
 
  private:
+  friend class DeviceBuffer;
   explicit LogicalDevice(const DeviceFacts& facts) : facts_(facts) {}
   absl::Status Create();
   absl::Status CreateTimeline();
-  absl::Status Bind(DeviceBuffer& buffer, uint32_t memory_type);
+  /// A buffer in the kind of memory its use asks for, with any bytes.
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> MakeBuffer(uint64_t bytes, MemoryUse use);
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Bind(uint64_t bytes, uint32_t memory_type,
+                                                     bool is_mapped);
   /// CORMORANT_VULKAN_LOSE_AT=n: the n-th submit of the process loses its device.
   absl::Status LoseForTest();
   absl::StatusOr<VkFence> FreeFence();

@@ -2,6 +2,7 @@
 #include "backends/vulkan/dispatch.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -26,8 +27,7 @@ std::vector<Range> TensorRanges(const OpType& op) {
   std::vector<Range> ranges;
   ForEachTensor(op, [&](const Tensor& tensor, Access access) {
     if (tensor.region != Region::kArena && tensor.region != Region::kOut) return;
-    if (access != Access::kWrite) ranges.push_back(Touch(tensor, false));
-    if (access != Access::kRead) ranges.push_back(Touch(tensor, true));
+    ranges.push_back(Touch(tensor, access != Access::kRead));
   });
   return ranges;
 }
@@ -60,7 +60,7 @@ Range Touch(const Tensor& tensor, bool is_write) {
 Tuning TuningOf(const DeviceFacts& facts) {
   Tuning tuning;
   tuning.has_dot = facts.has_integer_dot;
-  while (tuning.matvec_threads > facts.workgroup_max) tuning.matvec_threads /= 2;
+  tuning.matvec_threads = std::min(tuning.matvec_threads, std::bit_floor(facts.workgroup_max));
   if (facts.workgroup_max < 256) tuning.matmul_m = 2;  // 128 is what every device allows.
   if (facts.is_cpu) {
     // Loads are dear and arithmetic is cheap where a subgroup is one vector register, and idle
@@ -172,13 +172,13 @@ MatMulArguments DispatchBuilder::MatMulOf(const MatMulOp& op) const {
           Groups(columns, kTile),
           Groups(rows_of_w, kTile),
           Live(),
-          op.accumulate ? 1u : 0u};
+          op.accumulate ? 1u : 0u,
+          0};
 }
 
 void DispatchBuilder::AddMatMulLanes(const MatMulOp& op) {
   const MatMulArguments arguments = MatMulOf(op);
-  uint32_t batch = 1;
-  while (batch < std::min(Rows(), kLanesBatchMax)) batch *= 2;
+  const uint32_t batch = std::bit_ceil(std::min(Rows(), kLanesBatchMax));
   const uint32_t tiles = batch > 1 ? 4 : 8;
   Emit(kShader_matmul_lanes, {tuning_.lanes, ShaderType(op.w.dtype), tiles, batch},
        {Groups(arguments.rows_of_w, tiles * tuning_.lanes), Groups(Rows(), batch), 1}, arguments)
@@ -187,27 +187,24 @@ void DispatchBuilder::AddMatMulLanes(const MatMulOp& op) {
 
 void DispatchBuilder::AddMatVec(const MatMulOp& op) {
   const MatMulArguments arguments = MatMulOf(op);
-  uint32_t batch = 1;
-  while (batch < std::min(Rows(), tuning_.few_rows)) batch *= 2;
+  const uint32_t batch = std::bit_ceil(std::min(Rows(), tuning_.few_rows));
   const uint32_t chunk = std::min(kStagedBytes / 4 / batch, arguments.blocks * kTile);
   // Enough slices to have many reads under way, but some blocks for each.
-  uint32_t threads = 64;
-  while (threads < tuning_.matvec_threads && threads * kSliceBlocks < arguments.blocks * kTile) {
-    threads *= 2;
-  }
+  const uint32_t threads = std::clamp(std::bit_ceil(arguments.blocks * kTile / kSliceBlocks), 64u,
+                                      tuning_.matvec_threads);
   Emit(kShader_matvec, {threads, ShaderType(op.w.dtype), 1, batch, chunk},
        {arguments.tiles, Groups(Rows(), batch), 1}, arguments)
       .ranges = TensorRanges(op);
 }
 
 void DispatchBuilder::AddMatMulDot(const MatMulOp& op) {
-  const MatMulArguments arguments = MatMulOf(op);
+  MatMulArguments arguments = MatMulOf(op);
   const uint64_t quants_bytes = RoundUp(uint64_t{Rows()} * arguments.blocks * 64, 256);
   const uint64_t scales_bytes = RoundUp(uint64_t{Rows()} * arguments.blocks * 8, 256);
-  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + quants_bytes + scales_bytes);
-  const VkDeviceAddress quants = at_.scratch + tables_bytes_, scales = quants + quants_bytes;
-  const bool is_quantized = quantized_.present() && Overlap(quantized_, op.x) &&
-                            quantized_.offset == op.x.offset && quantized_at_ + 1 == op_index_;
+  const VkDeviceAddress quants = Scratch(quants_bytes + scales_bytes);
+  const VkDeviceAddress scales = quants + quants_bytes;
+  const bool is_quantized = quantized_.region == op.x.region && quantized_.offset == op.x.offset &&
+                            quantized_at_ + 1 == op_index_;
   if (!is_quantized) {
     const struct {
       VkDeviceAddress x, quants, scales, step;
@@ -216,39 +213,32 @@ void DispatchBuilder::AddMatMulDot(const MatMulOp& op) {
                   arguments.columns, arguments.blocks, Live()};
     Emit(kShader_quantize_x, {kElementThreads},
          {Groups(arguments.blocks, kElementThreads), Rows(), 1}, quantize)
-        .ranges = {Touch(op.x, false), {Resource::kScratch, 0, 1, true}};
+        .ranges = {Touch(op.x, false), kWriteScratch};
   }
   quantized_ = op.x;
   quantized_at_ = op_index_;
-  struct {
-    MatMulArguments matmul;
-    VkDeviceAddress x_scales;
-  } with_scales = {arguments, scales};
-  with_scales.matmul.x = quants;
+  arguments.x = quants;
+  arguments.x_scales = scales;
+  EmitTiles(kShader_matmul_dot, op, arguments).ranges.push_back(kReadScratch);
+}
+
+Dispatch& DispatchBuilder::EmitTiles(const Shader& shader, const MatMulOp& op,
+                                     const MatMulArguments& arguments) {
   const uint32_t m = tuning_.matmul_m, n = tuning_.matmul_n;
-  const uint32_t threads = tuning_.matmul_rows / (4 * m) * (tuning_.matmul_columns / (4 * n));
-  Dispatch& dispatch = Emit(
-      kShader_matmul_dot,
-      {threads, ShaderType(op.w.dtype), tuning_.matmul_rows, tuning_.matmul_columns, m, n},
-      {Groups(arguments.rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows), 1},
-      with_scales);
+  const uint32_t rows = tuning_.matmul_rows, columns = tuning_.matmul_columns;
+  const uint32_t threads = rows / (4 * m) * (columns / (4 * n));
+  Dispatch& dispatch =
+      Emit(shader, {threads, ShaderType(op.w.dtype), rows, columns, m, n},
+           {Groups(arguments.rows_of_w, columns), Groups(Rows(), rows), 1}, arguments);
   dispatch.ranges = TensorRanges(op);
-  dispatch.ranges.push_back({Resource::kScratch, 0, 1, false});
+  return dispatch;
 }
 
 void DispatchBuilder::Add(const MatMulOp& op) {
   if (tuning_.lanes != 0) return AddMatMulLanes(op);
   if (Rows() <= tuning_.few_rows) return AddMatVec(op);
   if (tuning_.has_dot && Info(op.w.dtype).block > 1) return AddMatMulDot(op);
-  const MatMulArguments arguments = MatMulOf(op);
-  const uint32_t m = tuning_.matmul_m, n = tuning_.matmul_n;
-  const uint32_t threads = tuning_.matmul_rows / (4 * m) * (tuning_.matmul_columns / (4 * n));
-  Emit(
-      kShader_matmul,
-      {threads, ShaderType(op.w.dtype), tuning_.matmul_rows, tuning_.matmul_columns, m, n},
-      {Groups(arguments.rows_of_w, tuning_.matmul_columns), Groups(Rows(), tuning_.matmul_rows), 1},
-      arguments)
-      .ranges = TensorRanges(op);
+  EmitTiles(kShader_matmul, op, MatMulOf(op));
 }
 
 void DispatchBuilder::Add(const ActOp& op) {
@@ -289,14 +279,11 @@ void DispatchBuilder::Add(const TopKOp& op) {
     uint32_t count, slice, k, columns, live;
   };
   const uint32_t columns = op.x.shape[1], k = op.values.shape[1];
-  uint32_t sorted = 1;
-  while (sorted < k) sorted *= 2;
+  const uint32_t sorted = std::bit_ceil(k);
   // Slices at least four times as long as what they leave, else the second dispatch has no less.
   const uint32_t slice = std::max(tuning_.top_k_slice, 4 * k), slices = Groups(columns, slice);
   const uint64_t part_bytes = RoundUp(uint64_t{Rows()} * slices * k * 4, 256);
-  const VkDeviceAddress candidates = at_.scratch + tables_bytes_;
   const Constants constants = {tuning_.top_k_threads, sorted, 0};
-  const Range write = {Resource::kScratch, 0, 1, true}, read = {Resource::kScratch, 0, 1, false};
   if (slices == 1) {
     const Arguments whole = {At(op.x), 0,        At(op.values), At(op.indices),
                              At(op.x), at_.step, columns,       columns,
@@ -304,12 +291,12 @@ void DispatchBuilder::Add(const TopKOp& op) {
     Emit(kShader_top_k, constants, {1, Rows(), 1}, whole).ranges = TensorRanges(op);
     return;
   }
-  scratch_bytes = std::max(scratch_bytes, tables_bytes_ + 2 * part_bytes);
+  const VkDeviceAddress candidates = Scratch(2 * part_bytes);
   const Arguments by_slice = {At(op.x), 0,        candidates, candidates + part_bytes,
                               At(op.x), at_.step, columns,    slice,
                               k,        columns,  Live()};
   Emit(kShader_top_k, constants, {slices, Rows(), 1}, by_slice).ranges = {Touch(op.x, false),
-                                                                          write};
+                                                                          kWriteScratch};
   const Arguments of_slices = {candidates,
                                candidates + part_bytes,
                                At(op.values),
@@ -324,7 +311,7 @@ void DispatchBuilder::Add(const TopKOp& op) {
   Dispatch& last =
       Emit(kShader_top_k, {tuning_.top_k_threads, sorted, 1}, {1, Rows(), 1}, of_slices);
   last.ranges = TensorRanges(op);
-  last.ranges.push_back(read);
+  last.ranges.push_back(kReadScratch);
 }
 
 }  // namespace cormorant::vulkan

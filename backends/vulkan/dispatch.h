@@ -1,6 +1,7 @@
 // A tape as dispatches: which shader runs over which grid with which arguments, what it reads and
 // what it writes. Pure: the same list sizes a plan and records it.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -54,6 +55,9 @@ struct Dispatch {
   std::vector<Range> ranges;
 };
 
+constexpr Range kWriteScratch = {Resource::kScratch, 0, 1, true};
+constexpr Range kReadScratch = {Resource::kScratch, 0, 1, false};
+
 /// The bytes of a tensor of arena or out.
 Range Touch(const Tensor& tensor, bool is_write);
 
@@ -67,10 +71,11 @@ struct Addresses {
   VkDeviceAddress step = 0, slabs = 0, scratch = 0;
 };
 
-/// Push constants of the three matmul kernels.
+/// Push constants of the matmul kernels (shaders/vulkan/matmul.glsl).
 struct MatMulArguments {
   VkDeviceAddress y, x, quads, scales, step;
   uint32_t rows_of_w, columns, blocks, tiles, live, accumulate;
+  VkDeviceAddress x_scales;  // Where x is quantized.
 };
 
 /// Builds the dispatches of a tape. Scratch is one piece: attention's part is shared by all layers,
@@ -105,6 +110,8 @@ class DispatchBuilder {
   void AddMatVec(const MatMulOp& op);
   void AddMatMulLanes(const MatMulOp& op);
   void AddMatMulDot(const MatMulOp& op);
+  /// matmul or matmul_dot: a workgroup makes a tile of outputs.
+  Dispatch& EmitTiles(const Shader& shader, const MatMulOp& op, const MatMulArguments& arguments);
   void AddSplitAttend(const AttendOp& op);
   void AddTiledAttend(const AttendOp& op);
 
@@ -122,6 +129,17 @@ class DispatchBuilder {
     return dispatch;
   }
 
+  /// Address of `bytes` of scratch, which ops have one after another.
+  VkDeviceAddress Scratch(uint64_t bytes) {
+    scratch_bytes = std::max(scratch_bytes, tables_bytes_ + bytes);
+    return at_.scratch + tables_bytes_;
+  }
+  /// Three words a page of every head: scratch of the ops that change the whole cache.
+  VkDeviceAddress PageScratch() {
+    return Scratch(uint64_t{geometry_.heads()} * geometry_.pages_per_head * 12);
+  }
+  /// What those ops change.
+  std::vector<Range> WholeCache() const;
   VkDeviceAddress At(const Tensor& tensor) const;
   VkDeviceAddress Data(const Tensor& weight) const;
   VkDeviceAddress Scales(const Tensor& weight) const;

@@ -3,10 +3,9 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
+#include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "runtime/base/status.h"
@@ -251,18 +250,25 @@ DeviceFacts ReadFacts(VkPhysicalDevice device) {
 
 }  // namespace
 
-MemoryBudget ReadBudget(const DeviceFacts& facts) {
+MemoryBudget BudgetOf(const VkPhysicalDeviceMemoryProperties& memory,
+                      const VkPhysicalDeviceMemoryBudgetPropertiesEXT& budget, uint32_t heap) {
+  // At most the heap, as the specification asks of drivers.
+  return {std::min(budget.heapBudget[heap], memory.memoryHeaps[heap].size), budget.heapUsage[heap]};
+}
+
+std::optional<MemoryBudget> ReadBudget(const DeviceFacts& facts) {
+  if (!facts.has_budget) return std::nullopt;
   VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
   VkPhysicalDeviceMemoryProperties2 memory = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
-                                              facts.has_budget ? &budget : nullptr};
+                                              &budget};
   vkGetPhysicalDeviceMemoryProperties2(facts.handle, &memory);
-  MemoryBudget result{facts.heap_bytes, facts.heap_bytes};
-  if (facts.has_budget) {
-    const uint64_t used = budget.heapUsage[facts.heap], limit = budget.heapBudget[facts.heap];
-    result.free = limit > used ? limit - used : 0;
-  }
-  return result;
+  return BudgetOf(memory.memoryProperties, budget, facts.heap);
+}
+
+uint64_t FreeBytes(const std::optional<MemoryBudget>& budget, uint64_t heap_bytes) {
+  if (!budget.has_value()) return heap_bytes;
+  return budget->budget_bytes - std::min(budget->used_bytes, budget->budget_bytes);
 }
 
 absl::StatusOr<std::vector<DeviceFacts>> ReadDevices() {

@@ -6,6 +6,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ struct DeviceFacts {
   std::string reason;  // Why not usable.
 
   bool is_cpu = false;  // A software driver.
-  bool is_uma = false;  // LogicalDevice memory is the host's: it is mapped, nothing is staged.
+  bool is_uma = false;  // Device memory is the host's: it is mapped, nothing is staged.
   bool has_timeline = false;
   bool has_budget = false;       // VK_EXT_memory_budget
   bool has_integer_dot = false;  // Accelerated 4 x 8-bit dot products.
@@ -38,20 +39,20 @@ struct DeviceFacts {
 
   // Memory types; kNoMemoryType where there is none.
   uint32_t device_type = kNoMemoryType;  // Fastest; mapped when is_uma.
-  uint32_t window_type =
-      kNoMemoryType;  // LogicalDevice memory the host can write, on a discrete device.
-  uint32_t upload_type = kNoMemoryType;    // Host memory the device reads.
+  uint32_t window_type = kNoMemoryType;  // Device memory the host can write, on a discrete device.
+  uint32_t upload_type = kNoMemoryType;  // Host memory the device reads.
   uint32_t readback_type = kNoMemoryType;  // Host memory the host reads fast.
   uint32_t heap = 0;                       // Of device_type.
   uint64_t heap_bytes = 0;
 };
 
-/// Free and total bytes of the device's heap for this process: by VK_EXT_memory_budget where there
-/// is one, else all of the heap.
-struct MemoryBudget {
-  uint64_t total = 0, free = 0;
-};
-MemoryBudget ReadBudget(const DeviceFacts& facts);
+/// What VK_EXT_memory_budget says of a heap, from the two structures it fills.
+MemoryBudget BudgetOf(const VkPhysicalDeviceMemoryProperties& memory,
+                      const VkPhysicalDeviceMemoryBudgetPropertiesEXT& budget, uint32_t heap);
+/// The heap of device memory now; nothing without the extension.
+std::optional<MemoryBudget> ReadBudget(const DeviceFacts& facts);
+/// What this process may still take of a heap.
+uint64_t FreeBytes(const std::optional<MemoryBudget>& budget, uint64_t heap_bytes);
 
 /// Every physical device of the machine; NOT_FOUND when there is no loader or driver. Opens the
 /// loader at the first call.

@@ -119,8 +119,8 @@ void Pipelines::Save() const {
 }
 
 absl::StatusOr<VkPipeline> Pipelines::Get(const Shader& shader, const Constants& constants) {
-  const auto [entry, is_new] = pipelines_.try_emplace({&shader, constants}, VK_NULL_HANDLE);
-  if (!is_new && entry->second != VK_NULL_HANDLE) return entry->second;
+  VkPipeline& pipeline = pipelines_[{&shader, constants}];
+  if (pipeline != VK_NULL_HANDLE) return pipeline;
   VkShaderModuleCreateInfo module_info = {VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
   module_info.codeSize = shader.word_count * sizeof(uint32_t);
   module_info.pCode = shader.words;
@@ -141,12 +141,12 @@ absl::StatusOr<VkPipeline> Pipelines::Get(const Shader& shader, const Constants&
                 &specialization};
   info.layout = layout_;
   const VkResult result =
-      vkCreateComputePipelines(device_->handle(), cache_, 1, &info, nullptr, &entry->second);
+      vkCreateComputePipelines(device_->handle(), cache_, 1, &info, nullptr, &pipeline);
   vkDestroyShaderModule(device_->handle(), module, nullptr);
   if (result != VK_SUCCESS) {
     return ToStatus(result, absl::StrCat("making the pipeline ", shader.name));
   }
-  return entry->second;
+  return pipeline;
 }
 
 }  // namespace cormorant::vulkan

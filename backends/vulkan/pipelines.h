@@ -6,7 +6,7 @@
 #pragma once
 #include <cstdint>
 #include <map>
-#include <span>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>

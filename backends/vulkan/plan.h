@@ -15,7 +15,7 @@ namespace cormorant::vulkan {
 
 class DevicePlan final : public Plan {
  public:
-  /// LogicalDevice bytes beside the regions.
+  /// Device bytes beside the regions.
   static uint64_t Bytes(const Tape& tape, const KvGeometry& geometry, const Tuning& tuning,
                         uint64_t step_bytes);
   static absl::StatusOr<std::unique_ptr<DevicePlan>> Compile(const Tape& tape,

@@ -1,9 +1,8 @@
 // Vulkan as a backend: devices, buffers, plans; and the module's one exported function.
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "backends/module.h"
 #include "backends/vulkan/plan.h"
+#include "platform/gpu.h"
 #include "runtime/base/status.h"
 
 namespace cormorant {
@@ -18,9 +17,8 @@ DeviceInfo Describe(const DeviceFacts& facts, uint32_t index) {
   info.reason = facts.reason;
   if (!facts.usable) return info;
   info.by_name_only = facts.is_cpu;
-  const MemoryBudget budget = ReadBudget(facts);
-  info.memory_total = budget.total;
-  info.memory_free = budget.free;
+  info.memory_total = facts.heap_bytes;
+  info.memory_free = FreeBytes(ReadBudget(facts), facts.heap_bytes);
   std::string details = absl::StrCat(facts.driver, "; subgroups of ", facts.subgroup_size);
   if (facts.is_uma) absl::StrAppend(&details, ", shared memory");
   if (facts.window_type != kNoMemoryType) absl::StrAppend(&details, ", host window");
@@ -86,6 +84,7 @@ class VulkanBackend final : public Backend {
     if (messages.empty()) return absl::OkStatus();
     return absl::InternalError(absl::StrCat("Vulkan validation: ", messages));
   }
+  std::optional<MemoryBudget> Budget() const override { return ReadBudget(device_->facts()); }
 
  private:
   const DeviceInfo info_;
@@ -125,7 +124,7 @@ absl::StatusOr<std::unique_ptr<Backend>> Open(const DeviceOptions& options) {
                                          std::move(pipelines));
 }
 
-const BackendDef kDef = {"vulkan", 10, Devices, Open};
+const BackendDef kDef = {"vulkan", 10, Devices, Open, [] { return MayHaveGpu(); }};
 
 }  // namespace
 }  // namespace vulkan

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
@@ -47,9 +48,10 @@ uint64_t QuadBytes(DType dtype) {
     default: return kTile * kTile / 2;
   }
 }
+/// Bytes of the scale of a row in such a block.
 uint64_t ScaleBytes(DType dtype) {
   if (Info(dtype).block == 1) return 0;
-  return kTile * (dtype == DType::kQ4_1 ? 4 : 2);
+  return dtype == DType::kQ4_1 ? 4 : 2;
 }
 
 struct Shape {
@@ -73,7 +75,7 @@ PartBytes BytesOf(const HostTensor& tensor, Use use) {
   }
   const Shape shape = ShapeOf(tensor);
   const uint64_t blocks = uint64_t{shape.tiles} * shape.blocks;
-  return {blocks * QuadBytes(tensor.dtype), blocks * ScaleBytes(tensor.dtype)};
+  return {blocks * QuadBytes(tensor.dtype), blocks * kTile * ScaleBytes(tensor.dtype)};
 }
 
 /// Word of a 4-bit type's quad: its eight columns in the order 0 4 1 5 2 6 3 7.
@@ -101,7 +103,7 @@ void PackBlock(DType dtype, const std::byte* row, uint32_t block, uint32_t colum
     return;
   }
   const std::byte* from = row + uint64_t{block} * Info(dtype).block_bytes;
-  const uint64_t scale_bytes = dtype == DType::kQ4_1 ? 4 : 2;
+  const uint64_t scale_bytes = ScaleBytes(dtype);
   std::memcpy(scale, from, scale_bytes);
   from += scale_bytes;
   if (dtype == DType::kQ8_0) {
@@ -128,32 +130,52 @@ void PackTiles(const HostTensor& tensor, uint32_t first, uint32_t last, std::byt
       for (uint32_t block = 0; block < shape.blocks; ++block) {
         const uint64_t at = uint64_t{tile - first} * shape.blocks + block;
         PackBlock(tensor.dtype, row, block, shape.columns, quads + at * quad_bytes + lane * 16,
-                  kTile * 16, scales + at * scale_bytes + lane * (scale_bytes / kTile));
+                  kTile * 16, scales + (at * kTile + lane) * scale_bytes);
       }
     }
   }
 }
 
-/// Buffers of at most `limit` bytes that hold parts one after another.
+/// Where tensors lie: in buffers of at most `limit` bytes that hold parts one after another.
 class Layout {
  public:
-  explicit Layout(uint64_t limit) : limit_(limit) {}
-
   struct Spot {
     size_t buffer = 0;
     uint64_t offset = 0;
   };
-  Spot Place(uint64_t bytes) {
+  struct Place {
+    Use use = Use::kNone;
+    PartBytes bytes;
+    Spot data, scales;
+  };
+
+  Layout(std::span<const HostTensor> tensors, const Tape& tape, uint64_t limit) : limit_(limit) {
+    const std::vector<Use> uses = FindUses(tensors.size(), tape);
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      Place& place = places_.emplace_back();
+      place.use = uses[i];
+      if (place.use == Use::kNone) continue;
+      place.bytes = BytesOf(tensors[i], uses[i]);
+      place.data = Put(place.bytes.data);
+      place.scales = Put(place.bytes.scales);
+    }
+  }
+  /// By tensor.
+  const std::vector<Place>& places() const { return places_; }
+  /// Bytes of each buffer.
+  const std::vector<uint64_t>& buffers() const { return buffers_; }
+
+ private:
+  Spot Put(uint64_t bytes) {
     const uint64_t padded = RoundUp(bytes, kAlignment);
     if (buffers_.empty() || buffers_.back() + padded > limit_) buffers_.push_back(0);
     const Spot spot{buffers_.size() - 1, buffers_.back()};
     buffers_.back() += padded;
     return spot;
   }
-  const std::vector<uint64_t>& buffers() const { return buffers_; }
 
- private:
   const uint64_t limit_;
+  std::vector<Place> places_;
   std::vector<uint64_t> buffers_;
 };
 
@@ -166,7 +188,7 @@ absl::Status PackMatrix(const HostTensor& tensor, LogicalDevice* device, DeviceB
     return absl::OkStatus();
   }
   const uint64_t tile_quads = shape.blocks * QuadBytes(tensor.dtype);
-  const uint64_t tile_scales = shape.blocks * ScaleBytes(tensor.dtype);
+  const uint64_t tile_scales = shape.blocks * kTile * ScaleBytes(tensor.dtype);
   const uint32_t step = static_cast<uint32_t>(std::max<uint64_t>(1, kPackBytes / tile_quads));
   std::vector<std::byte> packed_quads, packed_scales;
   for (uint32_t first = 0; first < shape.tiles; first += step) {
@@ -198,33 +220,16 @@ uint32_t ShaderType(DType dtype) {
 
 uint64_t DeviceWeights::Bytes(std::span<const HostTensor> tensors, const Tape& tape,
                               const DeviceFacts& facts) {
-  const std::vector<Use> uses = FindUses(tensors.size(), tape);
-  Layout layout(facts.allocation_max);
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    if (uses[i] == Use::kNone) continue;
-    const PartBytes bytes = BytesOf(tensors[i], uses[i]);
-    layout.Place(bytes.data);
-    layout.Place(bytes.scales);
-  }
-  uint64_t total = 0;
-  for (const uint64_t bytes : layout.buffers()) total += bytes;
-  return total;
+  const Layout layout(tensors, tape, facts.allocation_max);
+  return std::accumulate(layout.buffers().begin(), layout.buffers().end(), uint64_t{0});
 }
 
 absl::StatusOr<std::unique_ptr<DeviceWeights>> DeviceWeights::Load(
     std::span<const HostTensor> tensors, const Tape& tape, LogicalDevice* device,
     LoadObserver* observer) {
-  const std::vector<Use> uses = FindUses(tensors.size(), tape);
-  Layout layout(device->facts().allocation_max);
-  std::vector<std::pair<Layout::Spot, Layout::Spot>> spots(tensors.size());
+  const Layout layout(tensors, tape, device->facts().allocation_max);
   uint64_t total = 0, done = 0;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    if (uses[i] == Use::kNone) continue;
-    const PartBytes bytes = BytesOf(tensors[i], uses[i]);
-    spots[i].first = layout.Place(bytes.data);
-    spots[i].second = layout.Place(bytes.scales);
-    total += bytes.data;
-  }
+  for (const Layout::Place& place : layout.places()) total += place.bytes.data;
   auto weights = std::make_unique<DeviceWeights>();
   for (const uint64_t bytes : layout.buffers()) {
     CORM_ASSIGN_OR_RETURN(auto buffer, device->Allocate(bytes, MemoryUse::kDevice));
@@ -233,20 +238,20 @@ absl::StatusOr<std::unique_ptr<DeviceWeights>> DeviceWeights::Load(
   weights->tensors_.assign(tensors.begin(), tensors.end());
   weights->places_.resize(tensors.size());
   for (size_t i = 0; i < tensors.size(); ++i) {
-    if (uses[i] == Use::kNone) continue;
-    DeviceBuffer& data = *weights->buffers_[spots[i].first.buffer];
-    DeviceBuffer& scales = *weights->buffers_[spots[i].second.buffer];
-    weights->places_[i] = {data.address() + spots[i].first.offset,
-                           scales.address() + spots[i].second.offset};
-    const PartBytes bytes = BytesOf(tensors[i], uses[i]);
-    if (uses[i] == Use::kVector) {
+    const Layout::Place& place = layout.places()[i];
+    if (place.use == Use::kNone) continue;
+    DeviceBuffer& data = *weights->buffers_[place.data.buffer];
+    DeviceBuffer& scales = *weights->buffers_[place.scales.buffer];
+    weights->places_[i] = {data.address() + place.data.offset,
+                           scales.address() + place.scales.offset};
+    if (place.use == Use::kVector) {
       CORM_RETURN_IF_ERROR(
-          device->Write(data, spots[i].first.offset, {tensors[i].data, bytes.data}));
+          device->Write(data, place.data.offset, {tensors[i].data, place.bytes.data}));
     } else {
-      CORM_RETURN_IF_ERROR(PackMatrix(tensors[i], device, data, spots[i].first.offset, scales,
-                                      spots[i].second.offset));
+      CORM_RETURN_IF_ERROR(
+          PackMatrix(tensors[i], device, data, place.data.offset, scales, place.scales.offset));
     }
-    done += bytes.data;
+    done += place.bytes.data;
     if (observer == nullptr) continue;
     observer->Copied(i);
     observer->Loaded(static_cast<float>(static_cast<double>(done) / static_cast<double>(total)));

@@ -24,6 +24,7 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& option
       continue;
     }
     if (def->priority < 0 || (best != nullptr && def->priority <= best->priority)) continue;
+    if (def->may_have_devices != nullptr && !def->may_have_devices()) continue;
     const std::vector<DeviceInfo> devices = def->devices();
     if (std::any_of(devices.begin(), devices.end(),
                     [](const auto& d) { return d.usable && !d.by_name_only; })) {

@@ -1,18 +1,15 @@
-// What the kernels of AttendOp share: finding a row's sequence, and its threshold.
-layout(constant_id = 5) const uint kGroup = 1;  // Query heads of a KV head: H / G.
+// What the kernels of AttendOp share: their query heads, and a row's threshold.
+//
+// A workgroup has kGroup query heads of one KV head: all H / G of them, or a part where they are
+// too many for its shared memory. Dimension y of the grid is KV heads by parts.
+layout(constant_id = 5) const uint kGroup = 1;
 
-/// A row of the step in its sequence.
-struct RowPlace {
-  uint sequence;
-  uint i;        // Among the sequence's rows.
-  uint visible;  // Slots it sees in the head.
-};
-
-RowPlace PlaceOf(Words step, uint row, uint head) {
-  uint s = 0;
-  while (row >= Sequence(step, s, kFirstRow) + Sequence(step, s, kRows)) ++s;
-  const uint i = row - Sequence(step, s, kFirstRow);
-  return RowPlace(s, i, Count(step, s, head) + i + 1u);
+uint KvHead() {
+  return gl_WorkGroupID.y / (gl_NumWorkGroups.y / kKvHeads);
+}
+/// The first of the workgroup's query heads in a row of q.
+uint FirstHead(uint row) {
+  return (row * gl_NumWorkGroups.y + gl_WorkGroupID.y) * kGroup;
 }
 
 /// log(c / t) of a row: scores at or past log-sum-exp plus this are important.

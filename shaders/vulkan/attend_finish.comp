@@ -1,8 +1,8 @@
 // Attention of few rows, second half. See AttendOp in runtime/ops/ops.h.
 //
-// Every workgroup of a row and KV head (grid: splits, KV heads, rows) adds up what the splits left;
-// the first writes the output, and each stamps the slots of its own split: a slot is important when
-// its score is at least log-sum-exp + log(c/t) for some query head of the group.
+// Every workgroup of a row and group of heads (grid: splits, groups, rows) adds up what the splits
+// left; the first writes the output, and each stamps the slots of its own split: a slot is
+// important when its score is at least log-sum-exp + log(c/t) for some query head of the group.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -58,9 +58,9 @@ void WriteOutput(uint first_head) {
 }
 
 void main() {
-  const uint split = gl_WorkGroupID.x, kv_head = gl_WorkGroupID.y, row = gl_WorkGroupID.z;
+  const uint split = gl_WorkGroupID.x, row = gl_WorkGroupID.z;
   if (row >= step.v[kStepRows]) return;
-  const uint head = layer * kKvHeads + kv_head, first_head = (row * kKvHeads + kv_head) * kGroup;
+  const uint head = layer * kKvHeads + KvHead(), first_head = FirstHead(row);
   const RowPlace place = PlaceOf(step, row, head);
   const bool is_judged = place.i >= Sequence(step, place.sequence, kJudgedFrom);
   if (split != 0 && !is_judged) return;

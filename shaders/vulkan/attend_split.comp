@@ -1,11 +1,11 @@
 // Attention of few rows, first half. See AttendOp in runtime/ops/ops.h.
 //
 // Decode reads the whole cache for one row, so the pages of a KV head are split over workgroups
-// (grid: splits, KV heads, rows), and all query heads of the head's group share each read. A lane
-// scores whole rows (keys lie transposed for that; a word of f16 keys has two rows), so scoring
-// needs no exchange. Scores go to memory: once their maximum is known the values are weighed, and
-// attend_finish needs them for the stamps. Each split leaves its greatest score, its sum of shares
-// and its weighted values.
+// (grid: splits, groups of query heads, rows), and the query heads of a group share each read. A
+// lane scores whole rows (keys lie transposed for that; a word of f16 keys has two rows), so
+// scoring needs no exchange. Scores go to memory: once their maximum is known the values are
+// weighed, and attend_finish needs them for the stamps. Each split leaves its greatest score, its
+// sum of shares and its weighted values.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -35,12 +35,12 @@ shared float lane_values[kThreads * kGroup];        // [lane][head]
 shared vec4 part_sums[kParts * kColumns];
 vec4 row_scores[kRowsEach * kGroup4];               // [row][head], of this lane
 
-void LoadQuery(uint row, uint kv_head) {
+void LoadQuery(uint first_head) {
   const uint count = kHeadDim * kGroup4 * 4u;
   [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < count; i += kThreads) {
     const uint d = i % kHeadDim, g = i / kHeadDim;
-    const uint head = row * kKvHeads * kGroup + kv_head * kGroup + g;
-    query[d * kGroup4 + g / 4u][g % 4u] = g < kGroup ? q.v[head * kHeadDim + d] * scale : 0.0;
+    const float value = g < kGroup ? q.v[(first_head + g) * kHeadDim + d] * scale : 0.0;
+    query[d * kGroup4 + g / 4u][g % 4u] = value;
   }
   barrier();
 }
@@ -82,23 +82,23 @@ void Fold(bool by_maximum) {
 }
 
 void main() {
-  const uint split = gl_WorkGroupID.x, kv_head = gl_WorkGroupID.y, row = gl_WorkGroupID.z;
+  const uint split = gl_WorkGroupID.x, row = gl_WorkGroupID.z;
   if (row >= step.v[kStepRows]) return;
   const uint thread = gl_LocalInvocationID.x;
   const uint page_lane = thread / kPageLanes, first_of_lane = thread % kPageLanes * kRowsEach;
-  const uint head = layer * kKvHeads + kv_head, slots = pages_per_head * kPageRows;
+  const uint head = layer * kKvHeads + KvHead(), slots = pages_per_head * kPageRows;
   const RowPlace place = PlaceOf(step, row, head);
   const uint table = Sequence(step, place.sequence, kTable);
   Cache cache = Cache(slabs, tables, pages_per_slab, pages_per_head, step.v[kStepHeads]);
   const uint pages = (place.visible + 31u) / 32u, each = (pages + splits - 1u) / splits;
   const uint first_page = split * each, last_page = min(first_page + each, pages);
-  const uint first_head = (row * kKvHeads + kv_head) * kGroup;  // Of q and scores.
+  const uint first_head = FirstHead(row);  // Of q and scores.
   if (first_page >= last_page) {
     const uint at = ((first_head + thread) * splits + split) * (kHeadDim + 2u);
     if (thread < kGroup) partials.v[at + 1u] = 0.0;
     return;
   }
-  LoadQuery(row, kv_head);
+  LoadQuery(first_head);
 
   float most[kGroup];
   [[unroll]] for (uint g = 0; g < kGroup; ++g) most[g] = -kInfinity;

@@ -1,7 +1,7 @@
 // Attention of many rows, with the stamps. See AttendOp in runtime/ops/ops.h.
 //
-// Prefill: a workgroup (grid: row blocks, KV heads) takes kQueries queries, the rows of a block
-// times the query heads of the KV head, over all pages they see: flash attention (arXiv
+// Prefill: a workgroup (grid: row blocks, groups of heads) takes kQueries queries, the rows of a
+// block times the group's query heads, over all pages they see: flash attention (arXiv
 // 2205.14135), page by page with a running maximum. An invocation has 4 queries by 4 rows of scores
 // and 4 queries by an eighth of the dimensions of output. When rows are judged, a second pass over
 // the keys with the log-sum-exp known stamps what was important: the newest step that says so wins.
@@ -36,7 +36,7 @@ shared uint stamp[32];
 
 struct Block {
   uint sequence, first_row, row_end;  // Rows of the step.
-  uint kv_head, head, table, last_page;
+  uint head, table, last_page;
 };
 
 uint RowOf(uint tile_row, uint query_index) {
@@ -52,8 +52,7 @@ void LoadQueries(Block block, uint tile_row) {
     const bool is_live = row >= block.first_row && row < block.row_end && n < kBlockRows * kGroup;
     float value = 0.0;
     if (is_live && d < kHeadDim) {
-      const uint head = (row * kKvHeads + block.kv_head) * kGroup + n % kGroup;
-      value = q.v[head * kHeadDim + d] * scale;
+      value = q.v[(FirstHead(row) + n % kGroup) * kHeadDim + d] * scale;
     }
     query[d * kQ4 + n / 4u][n % 4u] = value;
     if (d == 0) {
@@ -168,7 +167,7 @@ void Attend(Block block, Cache cache, uint tile_row) {
   [[unroll]] for (uint n = 0; n < 4u; ++n) {
     const uint index = n4 * 4u + n, row = RowOf(tile_row, index);
     if (row < block.first_row || row >= block.row_end || index >= kBlockRows * kGroup) continue;
-    const uint at = ((row * kKvHeads + block.kv_head) * kGroup + index % kGroup) * kHeadDim;
+    const uint at = (FirstHead(row) + index % kGroup) * kHeadDim;
     [[unroll]] for (uint c = 0; c < kDimSlices * 8u; ++c) {
       const uint d = c / 8u * kSlice + part * 8u + c % 8u;
       if (d < kHeadDim) o.v[at + d] = sum[n][c / 4u][c % 4u] / total[index];
@@ -222,8 +221,7 @@ void main() {
   if (tile_row >= rows) return;
   Cache cache = Cache(slabs, tables, pages_per_slab, pages_per_head, step.v[kStepHeads]);
   Block block;
-  block.kv_head = gl_WorkGroupID.y;
-  block.head = layer * kKvHeads + block.kv_head;
+  block.head = layer * kKvHeads + KvHead();
   const uint sequences = step.v[kStepSequences];
   [[dont_unroll]] for (uint s = 0; s < sequences; ++s) {
     const uint first = Sequence(step, s, kFirstRow), end = first + Sequence(step, s, kRows);

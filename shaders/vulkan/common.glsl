@@ -40,6 +40,27 @@ uint Count(Words step, uint s, uint head) {
   return StepWord(step, kStepCountsAt, s * step.v[kStepHeads] + head);
 }
 
+/// A row of the step in its sequence.
+struct RowPlace {
+  uint sequence;
+  uint i;        // Among the sequence's rows.
+  uint visible;  // Slots it sees in the head.
+};
+
+RowPlace PlaceOf(Words step, uint row, uint head) {
+  uint s = 0;
+  while (row >= Sequence(step, s, kFirstRow) + Sequence(step, s, kRows)) ++s;
+  const uint i = row - Sequence(step, s, kFirstRow);
+  return RowPlace(s, i, Count(step, s, head) + i + 1u);
+}
+
+int SignedByte(uint word, uint i) {
+  return bitfieldExtract(int(word), int(8u * i), 8);
+}
+vec4 SignedBytes(uint word) {
+  return vec4(SignedByte(word, 0), SignedByte(word, 1), SignedByte(word, 2), SignedByte(word, 3));
+}
+
 /// f16 to f32, exactly, subnormals too.
 float HalfToFloat(uint bits) {
   const uint sign = (bits & 0x8000u) << 16, magnitude = bits & 0x7fffu;
@@ -48,6 +69,19 @@ float HalfToFloat(uint bits) {
     return uintBitsToFloat(sign | floatBitsToUint(float(magnitude) * 5.9604644775390625e-8));
   }
   return uintBitsToFloat(sign | ((magnitude << 13) + 0x38000000u));
+}
+
+/// The two halves of a word.
+vec2 Halves(uint word) {
+  return vec2(HalfToFloat(word & 0xffffu), HalfToFloat(word >> 16));
+}
+
+/// Shifts `value` right by `shift` (1..31), to nearest even; `sticky`: more bits below.
+uint RoundShift(uint value, uint shift, bool sticky) {
+  const uint kept = value >> shift, rest = value & ((1u << shift) - 1u);
+  const uint half_way = 1u << (shift - 1u);
+  const bool up = rest > half_way || (rest == half_way && (sticky || (kept & 1u) == 1u));
+  return kept + uint(up);
 }
 
 /// f32 to f16, to nearest even (packHalf2x16 may round otherwise).
@@ -62,10 +96,7 @@ uint FloatToHalf(float x) {
   }
   if (magnitude < 0x33000000u) return sign;  // Below half of the smallest subnormal.
   const uint shift = 126u - (magnitude >> 23);  // 14..24
-  const uint mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-  const uint kept = mantissa >> shift, rest = mantissa & ((1u << shift) - 1u);
-  const uint half_way = 1u << (shift - 1u);
-  return sign | (kept + uint(rest > half_way || (rest == half_way && (kept & 1u) == 1u)));
+  return sign | RoundShift((magnitude & 0x7fffffu) | 0x800000u, shift, false);
 }
 
 /// e^x: within 2 ulp for |x| < 87, 0 below, infinity above. 2^n * p(r), x = n ln 2 + r.

@@ -50,13 +50,6 @@ void SetPageHalf(Page page, uint part, uint i, uint bits) {
   atomicOr(page.slab.v[word], bits << shift);
 }
 
-int SignedByte(uint word, uint i) {
-  return bitfieldExtract(int(word), int(8u * i), 8);
-}
-vec4 SignedBytes(uint word) {
-  return vec4(SignedByte(word, 0), SignedByte(word, 1), SignedByte(word, 2), SignedByte(word, 3));
-}
-
 /// Dimensions 4i..4i+3 of the key of a row. Halves as the device converts them.
 vec4 Key4(Page page, uint row, uint i) {
   if (kKeysAreQ8 != 0) {

@@ -1,9 +1,8 @@
 // Drops the oldest rows of each head and closes the holes. See KvCompactOp in runtime/ops/ops.h.
 //
-// A workgroup a head. The key of the last row to leave, (age, lowest position first), is found byte
-// by byte with histograms (radix selection, eight passes), so nothing is sorted. Who leaves is then
-// a mask a page; sums over pages say which row fills which hole, and each move finds its two slots
-// by bisection.
+// A workgroup a head. The key of the last row to leave, (age, lowest position first), is found by
+// radix selection, so nothing is sorted. Who leaves is then a mask a page; sums over pages say
+// which row fills which hole, and each move finds its two slots by bisection.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -11,6 +10,7 @@
 #include "rows.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kThreads = 64;
+#include "radix.glsl"
 
 layout(push_constant) uniform Arguments {
   Scratch scratch;  // [heads][pages_per_head][3]: leaving rows, holes before, movers before.
@@ -20,8 +20,6 @@ layout(push_constant) uniform Arguments {
   uint pages_per_slab, pages_per_head;
 };
 const uint kMask = 0, kHoles = 1, kMovers = 2;
-shared uint bins[256];
-shared uint key[2], wanted;  // The bytes of the key so far; rows to find among those that match.
 shared uint hole_sums[kThreads], mover_sums[kThreads], mover_total;
 
 uint ScratchAt(Head head, uint page, uint field) {
@@ -33,36 +31,15 @@ uvec2 KeyOf(RowState state) {
   return uvec2(state.age, ~state.position);
 }
 
-void SelectKey(Head head) {
-  const uint thread = gl_LocalInvocationID.x;
-  [[dont_unroll]] for (uint pass = 0; pass < 8u; ++pass) {
-    const uint word = pass / 4u, shift = 24u - 8u * (pass % 4u);
-    barrier();
-    [[dont_unroll]] for (uint b = thread; b < 256u; b += kThreads) bins[b] = 0u;
-    barrier();
-    const uvec2 found = uvec2(key[0], key[1]);
-    // Bits above this byte; all of the first word in the second half.
-    const uint above = pass % 4u == 0 ? 0u : 0xffffffffu << (shift + 8u);
-    [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {
+void SelectKey(Head head, uint evict) {
+  RadixStart(evict);
+  [[dont_unroll]] for (uint pass = 0; RadixNext(pass); ++pass) {
+    [[dont_unroll]] for (uint slot = gl_LocalInvocationID.x; slot < head.count; slot += kThreads) {
       const RowState state = StateOf(step, PageOfSlot(head, slot), slot % kPageRows);
-      const uvec2 row_key = KeyOf(state);
-      const bool matches = word == 0 ? (row_key.x & above) == found.x
-                                     : row_key.x == found.x && (row_key.y & above) == found.y;
-      if (state.is_evictable && matches) {
-        atomicAdd(bins[((word == 0 ? row_key.x : row_key.y) >> shift) & 255u], 1u);
-      }
+      if (state.is_evictable) RadixCount(pass, KeyOf(state));
     }
-    barrier();
-    if (thread == 0) {
-      uint byte = 255u;
-      [[dont_unroll]] while (byte > 0u && bins[byte] < wanted) {
-        wanted -= bins[byte];
-        --byte;
-      }
-      key[word] |= byte << shift;
-    }
+    RadixFinish(pass);
   }
-  barrier();
 }
 
 void MaskPages(Head head, uint pages) {
@@ -72,9 +49,7 @@ void MaskPages(Head head, uint pages) {
     uint mask = 0u;
     [[dont_unroll]] for (uint r = 0; r < rows; ++r) {
       const RowState state = StateOf(step, page, r);
-      const uvec2 row_key = KeyOf(state);
-      const bool leaves = row_key.x > key[0] || (row_key.x == key[0] && row_key.y >= key[1]);
-      if (state.is_evictable && leaves) mask |= 1u << r;
+      if (state.is_evictable && RadixTakes(KeyOf(state))) mask |= 1u << r;
     }
     scratch.v[ScratchAt(head, p, kMask)] = mask;
   }
@@ -175,11 +150,7 @@ void main() {
   Head head = HeadOf(step, slabs, tables, pages_per_slab, pages_per_head);
   const uint evict = StepWord(step, kStepEvictAt, head.index);
   if (evict == 0u) return;
-  if (gl_LocalInvocationID.x == 0) {
-    key[0] = key[1] = 0u;
-    wanted = evict;
-  }
-  SelectKey(head);
+  SelectKey(head, evict);
   const uint pages = (head.count + kPageRows - 1u) / kPageRows, keep = head.count - evict;
   MaskPages(head, pages);
   SumPages(head, pages, keep);

@@ -24,8 +24,7 @@ shared uint bit_sums[kThreads], map_total, last_position, earlier;
 
 void TurnHalves(Page page, uint row, uint positions, bool backwards) {
   [[dont_unroll]] for (uint pair = 0; pair < pairs; ++pair) {
-    vec2 cos_sin = CosSin(
-        TurnFraction(frequencies.v[2u * pair], frequencies.v[2u * pair + 1u], positions));
+    vec2 cos_sin = TurnOf(frequencies, pair, positions);
     if (backwards) cos_sin.y = -cos_sin.y;
     const uint a = 2u * pair * kPageRows + row, b = a + kPageRows;
     const vec2 turned =
@@ -49,8 +48,7 @@ void TurnBlock(Page page, uint row, uint block, uint positions, bool backwards) 
         const uint pair = block * 16u + i * 2u + j;
         vec2 both = j == 0 ? old.xy : old.zw;
         if (pair < pairs) {
-          vec2 cos_sin = CosSin(
-              TurnFraction(frequencies.v[2u * pair], frequencies.v[2u * pair + 1u], positions));
+          vec2 cos_sin = TurnOf(frequencies, pair, positions);
           if (backwards) cos_sin.y = -cos_sin.y;
           both = Turn(both, cos_sin);
         }

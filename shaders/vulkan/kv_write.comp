@@ -55,10 +55,9 @@ void StoreHalves(Floats from, uint at, uint thread, Page page, uint row, bool is
 void main() {
   const uint row = gl_WorkGroupID.x, kv_head = gl_WorkGroupID.y, thread = gl_LocalInvocationID.x;
   if (row >= step.v[kStepRows]) return;
-  uint s = 0;
-  while (row >= Sequence(step, s, kFirstRow) + Sequence(step, s, kRows)) ++s;
-  const uint i = row - Sequence(step, s, kFirstRow), head = layer * kKvHeads + kv_head;
-  const uint slot = Count(step, s, head) + i;
+  const uint head = layer * kKvHeads + kv_head;
+  const RowPlace place = PlaceOf(step, row, head);
+  const uint s = place.sequence, slot = place.visible - 1u;  // The last it sees is its own.
   Cache cache = Cache(slabs, tables, pages_per_slab, pages_per_head, step.v[kStepHeads]);
   Page page = PageOf(cache, Sequence(step, s, kTable), head, slot / kPageRows);
   const uint in_page = slot % kPageRows, at = (row * kKvHeads + kv_head) * kHeadDim;
@@ -72,6 +71,7 @@ void main() {
   if (thread == 0) {
     page.slab.v[page.at + kPositionsAt + in_page] = StepWord(step, kStepPositionsAt, row);
     page.slab.v[page.at + kLastImportantAt + in_page] =
-        i < Sequence(step, s, kPinnedRows) ? kPinned : Sequence(step, s, kClock) + i + 1u;
+        place.i < Sequence(step, s, kPinnedRows) ? kPinned
+                                                 : Sequence(step, s, kClock) + place.i + 1u;
   }
 }

@@ -7,6 +7,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "weights.glsl"
+#include "matmul.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kThreads = 64;
 layout(constant_id = 2) const uint kRowsOfX = 64;
@@ -14,13 +15,6 @@ layout(constant_id = 3) const uint kRowsOfW = 64;
 layout(constant_id = 4) const uint kM = 2;  // In fours.
 layout(constant_id = 5) const uint kN = 2;
 
-layout(push_constant) uniform Arguments {
-  Floats y, x;
-  Words quads;
-  Words scales;
-  Words step;
-  uint rows_of_w, columns, blocks, tiles, live, accumulate;
-};
 const uint kStrideX = kRowsOfX / 4u + 1u, kStrideW = kRowsOfW / 4u + 1u;
 shared vec4 xs[32u * kStrideX];  // [column][row]
 shared vec4 ws[32u * kStrideW];
@@ -82,11 +76,7 @@ void main() {
   [[unroll]] for (uint m = 0; m < kM * 4u; ++m) {
     const uint row = first_row + m0 * 4u + m;
     [[unroll]] for (uint n = 0; n < kN * 4u; ++n) {
-      const uint column = first_w + n0 * 4u + n;
-      if (row >= rows || column >= rows_of_w) continue;
-      const uint at = row * rows_of_w + column;
-      const float value = sum[m][n / 4u][n % 4u];
-      y.v[at] = accumulate != 0 ? y.v[at] + value : value;
+      Store(rows, row, first_w + n0 * 4u + n, sum[m][n / 4u][n % 4u]);
     }
   }
 }

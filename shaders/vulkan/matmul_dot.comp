@@ -10,20 +10,13 @@
 #extension GL_EXT_spirv_intrinsics : require
 #include "common.glsl"
 #include "weights.glsl"
+#include "matmul.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kThreads = 256;
 layout(constant_id = 2) const uint kRowsOfX = 64;
 layout(constant_id = 3) const uint kRowsOfW = 64;
 layout(constant_id = 4) const uint kM = 1;  // In fours.
 layout(constant_id = 5) const uint kN = 1;
-
-layout(push_constant) uniform Arguments {
-  Floats y;
-  Words x;  // Quants [rows][blocks][16]: high bytes, low bytes.
-  Words quads, scales, step;
-  uint rows_of_w, columns, blocks, tiles, live, accumulate;
-  Floats x_scales;  // [rows][blocks][2]
-};
 
 // OpSDot of packed bytes: SPV_KHR_integer_dot_product has no GLSL in older compilers.
 spirv_instruction(extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6019, 6018],
@@ -38,7 +31,7 @@ shared vec2 scale_x[kRowsOfX], scale_w[kRowsOfW];
 void LoadX(uint first_row, uint rows, uint block) {
   [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kRowsOfX * 16u; i += kThreads) {
     const uint row = i / 16u, k = i % 16u, at = min(first_row + row, rows - 1u) * blocks + block;
-    xs[k * kStrideX + row / 4u][row % 4u] = int(x.v[at * 16u + k]);
+    xs[k * kStrideX + row / 4u][row % 4u] = int(Words(x).v[at * 16u + k]);
     if (k == 0u) scale_x[row] = vec2(x_scales.v[at * 2u], x_scales.v[at * 2u + 1u]);
   }
 }
@@ -102,11 +95,7 @@ void main() {
   [[unroll]] for (uint m = 0; m < kM * 4u; ++m) {
     const uint row = first_row + m0 * 4u + m;
     [[unroll]] for (uint n = 0; n < kN * 4u; ++n) {
-      const uint column = first_w + n0 * 4u + n;
-      if (row >= rows || column >= rows_of_w) continue;
-      const uint at = row * rows_of_w + column;
-      const float value = total[m * kN * 4u + n];
-      y.v[at] = accumulate != 0 ? y.v[at] + value : value;
+      Store(rows, row, first_w + n0 * 4u + n, total[m * kN * 4u + n]);
     }
   }
 }

@@ -11,16 +11,12 @@
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "common.glsl"
 #include "weights.glsl"
+#include "matmul.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kLanes = 8;  // Of a subgroup: a power of two, at most 32.
 layout(constant_id = 2) const uint kTiles = 4;  // Rows of w a lane.
 layout(constant_id = 3) const uint kBatch = 1;  // Rows of x.
 
-layout(push_constant) uniform Arguments {
-  Floats y, x;
-  Words quads, scales, step;
-  uint rows_of_w, columns, blocks, tiles, live, accumulate;
-};
 const uint kLoads = kLanes >= 8u ? 1u : 8u / kLanes;  // Of x a lane, for eight columns of a row.
 
 /// Column `column` of a row of x; zero past the end.
@@ -71,9 +67,7 @@ void main() {
   [[unroll]] for (uint t = 0; t < kTiles; ++t) {
     const uint n = first + t * kLanes;
     [[unroll]] for (uint r = 0; r < kBatch; ++r) {
-      if (n >= rows_of_w || first_row + r >= rows) continue;
-      const uint at = (first_row + r) * rows_of_w + n;
-      y.v[at] = accumulate != 0 ? y.v[at] + total[t * kBatch + r] : total[t * kBatch + r];
+      Store(rows, first_row + r, n, total[t * kBatch + r]);
     }
   }
 }

@@ -9,19 +9,13 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "weights.glsl"
+#include "matmul.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kThreads = 64;  // 32 lanes a slice.
 layout(constant_id = 2) const uint kTiles = 1;
 layout(constant_id = 3) const uint kBatch = 1;      // Rows of x.
 layout(constant_id = 4) const uint kChunk = 1024;   // Columns staged at a time: whole blocks.
 
-layout(push_constant) uniform Arguments {
-  Floats y, x;
-  Quads quads;
-  Words scales;
-  Words step;
-  uint rows_of_w, columns, blocks, tiles, live, accumulate;
-};
 const uint kSlices = kThreads / 32u;
 const uint kChunkBlocks = kChunk / 32u;
 shared vec4 staged[kBatch * kChunk / 4u];
@@ -73,7 +67,7 @@ void main() {
       [[unroll]] for (uint t = 0; t < kTiles; ++t) {
         const uint tile = min(first_tile + t, tiles - 1u);
         [[unroll]] for (uint q = 0; q < kQuads; ++q) {
-          raw[t][q] = quads.v[QuadAt(tile, chunk + b, blocks, q, lane)];
+          raw[t][q] = Quads(quads).v[QuadAt(tile, chunk + b, blocks, q, lane)];
         }
         [[unroll]] for (uint r = 0; r < kBatch; ++r) sum[t * kBatch + r] = 0.0;
       }
@@ -109,9 +103,6 @@ void main() {
     [[dont_unroll]] for (uint s = 0; s < kSlices; ++s) {
       sum += partial[(s * kTiles * kBatch + i) * 32u + lane];
     }
-    const uint row = first_row + i % kBatch, n = (first_tile + i / kBatch) * 32u + lane;
-    if (row >= rows || n >= rows_of_w) continue;
-    const uint at = row * rows_of_w + n;
-    y.v[at] = accumulate != 0 ? y.v[at] + sum : sum;
+    Store(rows, first_row + i % kBatch, (first_tile + i / kBatch) * 32u + lane, sum);
   }
 }

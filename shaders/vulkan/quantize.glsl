@@ -3,14 +3,6 @@
 // Vulkan lets a device round a division as it likes, so the two divisions of q8_0 are done in
 // integers and rounded to nearest even.
 
-/// Shifts `value` right by `shift` (1..31), to nearest even; `sticky`: more bits below.
-uint RoundShift(uint value, uint shift, bool sticky) {
-  const uint kept = value >> shift, rest = value & ((1u << shift) - 1u);
-  const uint half_way = 1u << (shift - 1u);
-  const bool up = rest > half_way || (rest == half_way && (sticky || (kept & 1u) == 1u));
-  return kept + uint(up);
-}
-
 /// x / 127 for normal x > 0 with a normal quotient.
 float By127(float x) {
   const uint bits = floatBitsToUint(x);

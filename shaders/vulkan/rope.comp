@@ -17,8 +17,7 @@ layout(push_constant) uniform Arguments {
 void main() {
   const uint row = gl_WorkGroupID.y, pair = gl_GlobalInvocationID.x;
   if (row >= step.v[kStepRows] || pair >= pairs) return;
-  const vec2 cos_sin = CosSin(TurnFraction(frequencies.v[2u * pair], frequencies.v[2u * pair + 1u],
-                                           StepWord(step, kStepPositionsAt, row)));
+  const vec2 cos_sin = TurnOf(frequencies, pair, StepWord(step, kStepPositionsAt, row));
   [[dont_unroll]] for (uint h = 0; h < heads; ++h) {
     const uint at = (row * heads + h) * head_dim + 2u * pair;
     const vec2 turned = Turn(vec2(x.v[at], x.v[at + 1u]), cos_sin);

@@ -34,6 +34,11 @@ vec2 CosSin(uint fraction) {
   }
 }
 
+/// How far `positions` positions turn a pair, by the plan's table of frequencies.
+vec2 TurnOf(Words frequencies, uint pair, uint positions) {
+  return CosSin(TurnFraction(frequencies.v[2u * pair], frequencies.v[2u * pair + 1u], positions));
+}
+
 vec2 Turn(vec2 pair, vec2 cos_sin) {
   return vec2(pair.x * cos_sin.x - pair.y * cos_sin.y, pair.x * cos_sin.y + pair.y * cos_sin.x);
 }

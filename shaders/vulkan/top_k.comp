@@ -1,14 +1,15 @@
 // The greatest numbers of a row, or of a slice of one. See TopKOp in runtime/ops/ops.h.
 //
 // A workgroup a slice and row. The key of the last number to keep, (number, lowest index first), is
-// found byte by byte with histograms (radix selection); what is at or above it is collected and
-// sorted, so the result does not depend on who came first. A long row takes two dispatches: slices
+// found by radix selection; what is at or above it is collected and sorted, so the result does not
+// depend on who came first. A long row takes two dispatches: slices
 // leave their greatest, and those of all slices are the row of the second.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kThreads = 64;
+#include "radix.glsl"
 layout(constant_id = 1) const uint kSorted = 128;     // k up to a power of two.
 layout(constant_id = 2) const uint kHasIndices = 0;   // Whether `indices_of` names the numbers.
 
@@ -20,8 +21,7 @@ layout(push_constant) uniform Arguments {
   uint count, slice, k, columns, live;
 };
 const uint kMinusInfinity = 0xff800000u;
-shared uint bins[256];
-shared uint key[2], wanted, equal, taken;
+shared uint taken;
 shared uvec2 best[kSorted];
 
 /// A number as an integer of the same order. NaN is -infinity, -0 is +0.
@@ -38,39 +38,13 @@ uvec2 KeyOf(uint at) {
 }
 
 void SelectKey(uint first, uint last) {
-  const uint thread = gl_LocalInvocationID.x;
-  if (thread == 0) {
-    key[0] = key[1] = 0u;
-    wanted = min(k, last - first);
-    equal = 0u;
-  }
-  [[dont_unroll]] for (uint pass = 0; pass < 8u; ++pass) {
-    barrier();
-    // All of those that are equal in the number are wanted: no index needs to be looked at.
-    if (pass == 4u && equal == wanted) break;
-    const uint word = pass / 4u, shift = 24u - 8u * (pass % 4u);
-    [[dont_unroll]] for (uint b = thread; b < 256u; b += kThreads) bins[b] = 0u;
-    barrier();
-    const uvec2 found = uvec2(key[0], key[1]);
-    const uint above = pass % 4u == 0 ? 0u : 0xffffffffu << (shift + 8u);
-    [[dont_unroll]] for (uint at = first + thread; at < last; at += kThreads) {
-      const uvec2 own = KeyOf(at);
-      const bool matches = word == 0 ? (own.x & above) == found.x
-                                     : own.x == found.x && (own.y & above) == found.y;
-      if (matches) atomicAdd(bins[((word == 0 ? own.x : own.y) >> shift) & 255u], 1u);
+  RadixStart(min(k, last - first));
+  [[dont_unroll]] for (uint pass = 0; RadixNext(pass); ++pass) {
+    [[dont_unroll]] for (uint at = first + gl_LocalInvocationID.x; at < last; at += kThreads) {
+      RadixCount(pass, KeyOf(at));
     }
-    barrier();
-    if (thread == 0) {
-      uint byte = 255u;
-      [[dont_unroll]] while (byte > 0u && bins[byte] < wanted) {
-        wanted -= bins[byte];
-        --byte;
-      }
-      key[word] |= byte << shift;
-      equal = bins[byte];
-    }
+    RadixFinish(pass);
   }
-  barrier();
 }
 
 /// Greatest first (bitonic).
@@ -104,8 +78,7 @@ void main() {
   barrier();
   [[dont_unroll]] for (uint at = first + thread; at < last; at += kThreads) {
     const uvec2 own = KeyOf(at);
-    const bool is_kept = own.x > key[0] || (own.x == key[0] && own.y >= key[1]);
-    if (is_kept) best[atomicAdd(taken, 1u)] = own;
+    if (RadixTakes(own)) best[atomicAdd(taken, 1u)] = own;
   }
   barrier();
   Sort();

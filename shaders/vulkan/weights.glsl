@@ -18,10 +18,7 @@ uint QuadAt(uint tile, uint block, uint blocks, uint quad, uint lane) {
 vec2 Scale(Words scales, uint tile, uint block, uint blocks, uint lane) {
   if (!kHasScale) return vec2(1.0, 0.0);
   const uint at = (tile * blocks + block) * 32u + lane;
-  if (kType == kQ4_1) {
-    const uint both = scales.v[at];
-    return vec2(HalfToFloat(both & 0xffffu), HalfToFloat(both >> 16));
-  }
+  if (kType == kQ4_1) return Halves(scales.v[at]);
   const float d = HalfToFloat((scales.v[at / 2u] >> (16u * (at & 1u))) & 0xffffu);
   return vec2(d, kType == kQ4_0 ? -8.0 * d : 0.0);
 }
@@ -37,15 +34,11 @@ void Decode(uvec4 a, uvec4 b, out vec4 low, out vec4 high) {
     low = Bytes(a.x & 0x0f0f0f0fu);
     high = Bytes((a.x >> 4) & 0x0f0f0f0fu);
   } else if (kType == kQ8_0) {
-    low = vec4(bitfieldExtract(int(a.x), 0, 8), bitfieldExtract(int(a.x), 8, 8),
-               bitfieldExtract(int(a.x), 16, 8), int(a.x) >> 24);
-    high = vec4(bitfieldExtract(int(a.y), 0, 8), bitfieldExtract(int(a.y), 8, 8),
-                bitfieldExtract(int(a.y), 16, 8), int(a.y) >> 24);
+    low = SignedBytes(a.x);
+    high = SignedBytes(a.y);
   } else if (kType == kF16) {
-    low = vec4(HalfToFloat(a.x & 0xffffu), HalfToFloat(a.x >> 16), HalfToFloat(a.y & 0xffffu),
-               HalfToFloat(a.y >> 16));
-    high = vec4(HalfToFloat(a.z & 0xffffu), HalfToFloat(a.z >> 16), HalfToFloat(a.w & 0xffffu),
-                HalfToFloat(a.w >> 16));
+    low = vec4(Halves(a.x), Halves(a.y));
+    high = vec4(Halves(a.z), Halves(a.w));
   } else if (kType == kBF16) {
     low = uintBitsToFloat(uvec4(a.x << 16, a.x & 0xffff0000u, a.y << 16, a.y & 0xffff0000u));
     high = uintBitsToFloat(uvec4(a.z << 16, a.z & 0xffff0000u, a.w << 16, a.w & 0xffff0000u));

@@ -1,7 +1,7 @@
 // AttendOp on every backend: outputs against the reference, stamps against a model of the test.
 //
 // Method: decode steps and prefill chunks over caches of 0 to 3000 rows, one to three sequences
-// with heads of different lengths, groups of 1, 3 and 8 query heads, all row types; scores that are
+// with heads of different lengths, groups of 1 to 40 query heads, all row types; scores that are
 // all the same and scores so large that one key takes everything. The model decodes the cache and
 // computes every share in f64: a slot whose share is clearly at or past c/t must carry the step of
 // the row, one clearly below must not, and only within the docstring's tolerance either will do.
@@ -246,6 +246,19 @@ TEST_P(AttendCases, Prefill) {
   CheckTypes({1, 8, 32, {{33, 100, 0}}});
   CheckTypes({2, 3, 128, {{40, 250, 100}}});
   CheckTypes({2, 2, 20, {{9, 30, 0}}});
+}
+
+// More query heads to a KV head than fit a workgroup's shared memory: what heads allow depends on
+// their dimensions, and 37 heads have no even parts.
+TEST_P(AttendCases, ManyQueryHeadsOfAKvHead) {
+  for (uint32_t rows : {1u, 20u}) {
+    for (DType type : {DType::kF16, DType::kQ8_0}) {
+      Check({1, 40, 64, {{rows, 77, 0}}}, type, type);
+      Check({1, 32, 256, {{rows, 40, 0}}}, type, type);
+    }
+    Check({2, 32, 128, {{rows, 50, 9}}}, DType::kF16, DType::kQ8_0);
+    Check({2, 37, 32, {{rows, 70, 3}, {2, 9, 0}}}, DType::kF16, DType::kF16);
+  }
 }
 
 TEST_P(AttendCases, PrefillOverALongCache) {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "absl/strings/match.h"
+#include "platform/log.h"
 #include "runtime/base/half.h"
 #include "runtime/base/status.h"
 #include "runtime/base/units.h"
@@ -296,6 +297,9 @@ absl::StatusOr<Outcome> RunScene(Backend& backend, const Scene& scene) {
 }
 
 void OpTest::SetUp() {
+  SetLogSink(
+      [](void* errors, int, const char* text) { *static_cast<std::string*>(errors) += text; },
+      &logged_errors_, LogLevel::kError);
   absl::StatusOr<std::unique_ptr<Backend>> reference = OpenTarget({"reference", "reference", ""});
   ASSERT_TRUE(reference.ok()) << reference.status();
   reference_ = *std::move(reference);
@@ -305,13 +309,17 @@ void OpTest::SetUp() {
 }
 
 void OpTest::TearDown() {
+  const bool was_open = backend_ != nullptr;
+  backend_.reset();  // Validation layers have a last word when a device closes.
+  SetLogSink(nullptr, nullptr, LogLevel::kError);
+  if (!logged_errors_.empty()) Fail(logged_errors_);
   const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
   // "On/AttendTest" and "Prefill/cpu_avx2".
   std::string suite = info->test_suite_name(), name = info->name();
   suite = suite.substr(suite.find('/') + 1);
   const std::string test = absl::StrCat(suite, ".", name.substr(0, name.find('/')));
   for (const Exclusion& exclusion : Exclusions()) {
-    if (backend_ == nullptr || exclusion.test != test) continue;
+    if (!was_open || exclusion.test != test) continue;
     if (!absl::StartsWith(GetParam().name, exclusion.target)) continue;
     if (failure_count_ == 0) {
       ADD_FAILURE() << "passes: take it out of exclusions.cc (" << exclusion.reason << ")";

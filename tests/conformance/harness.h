@@ -141,6 +141,7 @@ class OpTest : public testing::TestWithParam<Target> {
   static std::string Number(float value) { return absl::StrCat(value); }
   static std::string Number(uint32_t value) { return absl::StrCat(value); }
 
+  std::string logged_errors_;
   std::unique_ptr<Backend> backend_, reference_;
   std::vector<std::string> failures_;
   size_t failure_count_ = 0;
