@@ -248,15 +248,14 @@ absl::Status LogicalDevice::Read(std::span<std::byte> to, const DeviceBuffer& fr
 }
 
 absl::Status LogicalDevice::LoseForTest() {
-  static const uint64_t lose_at = [] {
+  static bool has_lost = false;  // In this process: what is opened afterwards stays.
+  if (submits_++ == 0 && !has_lost) {
     const char* const asked = std::getenv("CORMORANT_VULKAN_LOSE_AT");
-    uint64_t at = 0;
-    return asked != nullptr && absl::SimpleAtoi(asked, &at) ? at : 0;
-  }();
-  if (lose_at == 0) return absl::OkStatus();
-  static uint64_t submits = 0;  // Of the process: what is opened afterwards stays.
-  if (++submits == lose_at) is_lost_ = true;
-  return is_lost_ ? ToStatus(VK_ERROR_DEVICE_LOST, "CORMORANT_VULKAN_LOSE_AT") : absl::OkStatus();
+    if (asked == nullptr || !absl::SimpleAtoi(asked, &lose_at_)) lose_at_ = 0;
+  }
+  if (lose_at_ == 0 || submits_ < lose_at_) return absl::OkStatus();
+  has_lost = true;
+  return ToStatus(VK_ERROR_DEVICE_LOST, "CORMORANT_VULKAN_LOSE_AT");
 }
 
 absl::StatusOr<VkFence> LogicalDevice::FreeFence() {

@@ -72,7 +72,7 @@ class LogicalDevice {
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> MakeBuffer(uint64_t bytes, MemoryUse use);
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Bind(uint64_t bytes, uint32_t memory_type,
                                                      bool is_mapped);
-  /// CORMORANT_VULKAN_LOSE_AT=n: the n-th submit of the process loses its device.
+  /// CORMORANT_VULKAN_LOSE_AT=n: the first device to make n submits is lost with the n-th.
   absl::Status LoseForTest();
   absl::StatusOr<VkFence> FreeFence();
 
@@ -100,7 +100,7 @@ class LogicalDevice {
   /// Device memory that buffers hold, and the most they ever did.
   uint64_t held_bytes_ = 0, held_bytes_most_ = 0;
   Tick tick_ = 0;
-  bool is_lost_ = false;  // As a test asked.
+  uint64_t submits_ = 0, lose_at_ = 0;  // As a test asks; 0: never.
   Stage stages_[2];
   uint32_t next_stage_ = 0;
 };

@@ -13,14 +13,14 @@
 namespace api_test {
 namespace {
 
-constexpr uint32_t kTurns = 10, kPromptTokens = 110, kAnswerTokens = 15;
+constexpr uint32_t kTurns = 5, kPromptTokens = 120, kAnswerTokens = 6;
 
 class Resident : public ApiModel {
  protected:
   /// Positions each head is left with, [layer * kv_heads + kv_head]; none without the backend.
   std::vector<std::vector<uint32_t>> Converse(const char* backend) {
     options.backend = backend;
-    options.kv_cap_bytes = 12u << 20;
+    options.kv_cap_bytes = 6u << 20;
     corm_engine* made = nullptr;
     if (corm_engine_create(&options, &made) != CORM_OK) return {};
     session.reset();
