@@ -75,7 +75,9 @@ struct ModelDef {
   absl::string_view architecture;  // As general.architecture names it.
   absl::StatusOr<ModelConfig> (*read_config)(const GgufFile& file);
   /// Writes a step of builder.rows() rows: token ids in, and three tensors out, in this order: the
-  /// logits [O,V], and of their TopK, the last op, values and indices [O,min(V,kTopLogits)].
+  /// logits [O,V], and of their TopK, the last op, values and indices [O,min(V,kTopLogits)]. Each
+  /// layer, and what follows the last one, begins with builder.BeginLayer(), as the fragments of
+  /// blocks.h do it.
   void (*write_tape)(const ModelConfig& config, WeightTable& weights, TapeBuilder& builder);
 };
 

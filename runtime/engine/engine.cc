@@ -170,6 +170,7 @@ std::vector<Stage::Bucket> Engine::MakeBuckets(const EnginePlan& plan) const {
     const Tape tape = model_->WriteTape(rows, out_rows);
     const TopKOp* top = std::get_if<TopKOp>(&tape.ops.back());
     CORM_CHECK(top != nullptr && top->x.region == Region::kOut);  // As ModelDef asks.
+    CORM_CHECK(tape.layer_starts.size() == model_->config().layers + 1);
     buckets.push_back({rows, out_rows, SplitTape(tape, plan.stage_layers())});
   }
   return buckets;
