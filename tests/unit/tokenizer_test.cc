@@ -453,7 +453,8 @@ TEST_P(RealVocabulary, ALongBookComesBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RealVocabulary,
-                         ::testing::Values("gpt-2", "llama-bpe", "qwen2", "starcoder", "command-r"),
+                         ::testing::Values("gpt-2", "llama-bpe", "qwen2", "starcoder", "command-r",
+                                           "deepseek-llm", "llama-spm", "phi-3"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::erase(name, '-');
