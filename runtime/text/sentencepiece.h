@@ -35,7 +35,7 @@ inline constexpr char kSentencePieceSpace[] = "\xe2\x96\x81";
 /// grows with the square.
 inline constexpr size_t kSentencePieceBytesMax = 512;
 /// Of one vocabulary; real ones have two or three for each piece.
-inline constexpr size_t kSentencePieceMergesMax = size_t{1} << 24;
+inline constexpr size_t kSentencePieceMergesMax = size_t{1} << 22;
 
 class SentencePiece {
  public:

@@ -266,6 +266,21 @@ TEST(SentencePiece, VocabulariesBeyondLimitsAreRefused) {
   EXPECT_THAT(std::string(made.status().message()), HasSubstr("513 bytes"));
   vocabulary.types.back() = TokenType::kUserDefined;  // Those are not merged.
   EXPECT_TRUE(Tokenizer::Create(vocabulary).ok());
+
+  // All runs of a letter on both sides of another: every cut of a piece leaves two pieces.
+  Vocabulary dense;
+  dense.model = "llama";
+  for (size_t left = 0; left < 256; ++left) {
+    for (size_t right = 0; right < 256; ++right) {
+      const std::string piece = std::string(left, 'a') + (right > 0 ? "b" : "") +
+                                std::string(right > 0 ? right - 1 : 0, 'a');
+      AddToken(piece, TokenType::kNormal, &dense);
+    }
+  }
+  dense.scores.assign(dense.tokens.size(), 0.0f);
+  const auto too_many = Tokenizer::Create(dense);
+  EXPECT_EQ(too_many.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(too_many.status().message()), HasSubstr("merge in more than"));
 }
 
 }  // namespace
