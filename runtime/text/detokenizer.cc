@@ -9,7 +9,7 @@ namespace cormorant {
 void Detokenizer::Push(uint32_t id, std::string* out, bool show_special) {
   absl::string_view piece = tokenizer_.Piece(id);
   if (!tokenizer_.is_cut_out(id)) {
-    if (begins_ && tokenizer_.vocabulary().add_space_prefix) absl::ConsumePrefix(&piece, " ");
+    if (begins_ && tokenizer_.puts_space_first()) absl::ConsumePrefix(&piece, " ");
     begins_ = begins_ && tokenizer_.Piece(id).empty();
     return AppendBytes(piece, out);
   }

@@ -226,8 +226,7 @@ absl::Status Tokenizer::EncodeText(absl::string_view text, bool begins, Scratch*
     text = without;
   }
   if (text.empty()) return absl::OkStatus();
-  return sentencepiece_->Encode(text, begins && vocabulary_.add_space_prefix,
-                                &scratch->sentencepiece, ids);
+  return sentencepiece_->Encode(text, begins && puts_space_first(), &scratch->sentencepiece, ids);
 }
 
 absl::Status Tokenizer::EncodeByteLevel(absl::string_view text, Scratch* scratch,

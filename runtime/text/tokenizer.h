@@ -71,6 +71,10 @@ class Tokenizer {
   /// is encoded as if it began a text.
   bool is_cut_out(uint32_t id) const;
   bool is_end_of_generation(uint32_t id) const;
+  /// Encoding puts a space before text that begins anew.
+  bool puts_space_first() const {
+    return sentencepiece_ != nullptr && vocabulary_.add_space_prefix;
+  }
 
  private:
   struct Scratch;

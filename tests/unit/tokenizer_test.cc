@@ -170,6 +170,16 @@ TEST(Tokenizer, BosAndEosAsTheVocabularyAsks) {
   }
 }
 
+TEST(Tokenizer, ByteLevelKeepsSpacesWhateverTheFileSays) {
+  Vocabulary vocabulary = SmallVocabulary();
+  vocabulary.add_space_prefix = vocabulary.remove_extra_whitespaces = true;
+  const auto tokenizer = Make(std::move(vocabulary));
+  EXPECT_THAT(Pieces(*tokenizer, "hello"), ElementsAre("hello"));
+  for (const std::string text : {" hello", "  world  ", "<tool> x"}) {
+    EXPECT_EQ(Decoded(*tokenizer, Encoded(*tokenizer, text)), text);
+  }
+}
+
 TEST(Tokenizer, IdsAreAppended) {
   const auto tokenizer = Make(SmallVocabulary());
   Ids ids = {7};
