@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "platform/clock.h"
 #include "runtime/base/status.h"
+#include "runtime/text/detokenizer.h"
 
 namespace cormorant {
 
@@ -41,6 +42,7 @@ absl::Status Conversation::Encode(absl::string_view text, std::vector<uint32_t>*
   const Vocabulary& vocabulary = tokenizer.vocabulary();
   EncodeOptions options;
   options.parse_special = true;
+  if (!read_.empty()) options.after = session_->LastToken();
   // Templates that write BOS themselves must not get a second one.
   options.add_special =
       read_.empty() &&
@@ -58,15 +60,15 @@ absl::Status Conversation::ReadText(absl::string_view text, bool pin, Session::P
   std::vector<uint32_t> ids;
   CORM_RETURN_IF_ERROR(Encode(text, &ids));
   const size_t before = session_->tokens().size();
+  Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
   const absl::Status status = session_->Append(ids, pin, on_prompt);
   const size_t done = session_->tokens().size() - before;
   // What was read so far, as text: a cancelled prompt goes on from there.
   if (done == ids.size()) {
     absl::StrAppend(&read_, text);
   } else {
-    for (size_t i = 0; i < done; ++i) {
-      absl::StrAppend(&read_, session_->engine().tokenizer()->Piece(ids[i]));
-    }
+    for (size_t i = 0; i < done; ++i) shown.Push(ids[i], &read_, /*show_special=*/true);
+    shown.Flush(&read_);
   }
   return status;
 }
@@ -128,6 +130,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
     return read;
   }
   const size_t before = session_->tokens().size();
+  Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
   std::string answer;
   const absl::Status status = session_->Generate(
       options,
@@ -140,8 +143,9 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   result->prompt_seconds = prompt.prompt_seconds;
   if (session_->tokens().size() == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
-    absl::StrAppend(&read_, session_->engine().tokenizer()->Piece(session_->tokens()[i]));
+    shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);
   }
+  shown.Flush(&read_);
   messages_.push_back({"assistant", answer});
   return status;
 }

@@ -222,7 +222,7 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
   };
   Sampler sampler(options.sampler);
   const Tokenizer& tokenizer = *engine_->tokenizer();
-  Detokenizer detokenizer(tokenizer);
+  Detokenizer detokenizer(tokenizer, LastToken());
   std::string text;
   for (bool is_last = false; !is_last;) {
     const bool is_top_enough = sampler.TopSuffices(tokens_);

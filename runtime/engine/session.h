@@ -76,6 +76,9 @@ class Session {
   const SessionOptions& options() const { return options_; }
   /// All tokens so far, pending ones included.
   const std::vector<uint32_t>& tokens() const { return tokens_; }
+  std::optional<uint32_t> LastToken() const {
+    return tokens_.empty() ? std::nullopt : std::optional(tokens_.back());
+  }
   // These wait for a running step: it may drop rows of this session for another's sake.
   SessionCache::Stats stats() const;
   std::vector<uint32_t> row_counts() const;

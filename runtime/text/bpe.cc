@@ -25,10 +25,12 @@ Bpe::Bpe(const std::vector<Merge>& merges) {
   CORM_CHECK(merges.size() < kEnd);
   targets_.reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const Merge& merge = merges[rank];
-    targets_.try_emplace(Pair(merge.left, merge.right),
-                         Target{static_cast<uint32_t>(rank), merge.merged});
+    Add(merges[rank], static_cast<uint32_t>(rank));
   }
+}
+
+void Bpe::Add(const Merge& merge, uint32_t rank) {
+  targets_.try_emplace(Pair(merge.left, merge.right), Target{rank, merge.merged});
 }
 
 const Bpe::Target* Bpe::Find(uint32_t left, uint32_t right) const {
@@ -56,8 +58,8 @@ void Bpe::ApplyScanning(std::vector<uint32_t>* ids, Scratch* scratch) const {
   pairs.clear();
   for (size_t i = 0; i + 1 < ids->size(); ++i) pairs.push_back(pair_at(i));
   while (!pairs.empty()) {
-    // Equal ranks are the same pair and merge to the same token, so the first of them is found.
-    const auto best = std::min_element(pairs.begin(), pairs.end());
+    const auto best = std::min_element(  // The first of those of equal rank.
+        pairs.begin(), pairs.end(), [](uint64_t a, uint64_t b) { return a >> 32 < b >> 32; });
     if (*best >> 32 == kEnd) break;
     const size_t at = static_cast<size_t>(best - pairs.begin());
     (*ids)[at] = static_cast<uint32_t>(*best);
@@ -91,8 +93,8 @@ void Bpe::ApplyQueueing(std::vector<uint32_t>* ids, Scratch* scratch) const {
     std::pop_heap(queue.begin(), queue.end(), std::greater<>());
     const uint64_t entry = queue.back();
     queue.pop_back();
-    // The entry may be about tokens that have merged since. Only one pair has its rank, so if the
-    // pair that is there now has it too, the entry holds.
+    // The entry may be about tokens that have merged since. If the pair that is there now has its
+    // rank too, it is the pair's turn, whichever of the two the entry was made for.
     const uint32_t left = static_cast<uint32_t>(entry);
     const uint32_t right = symbols[left].next;
     if (right == kEnd) continue;

@@ -18,8 +18,11 @@ inline constexpr uint32_t kNoToken = std::numeric_limits<uint32_t>::max();
 
 class Bpe {
  public:
-  /// Of two merges of the same pair the first counts.
+  Bpe() = default;  // Without merges.
+  /// The first merge has the lowest rank.
   explicit Bpe(const std::vector<Merge>& merges);
+  /// Of two merges of the same pair the first counts; different pairs may have the same rank.
+  void Add(const Merge& merge, uint32_t rank);
 
   /// What one thread needs; any number of threads may share a Bpe.
   struct Scratch {

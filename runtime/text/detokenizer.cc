@@ -1,21 +1,29 @@
 // Whole characters out, the beginning of one held back. See detokenizer.h.
 #include "runtime/text/detokenizer.h"
 
+#include "absl/strings/strip.h"
 #include "runtime/text/utf8.h"
 
 namespace cormorant {
 
 void Detokenizer::Push(uint32_t id, std::string* out, bool show_special) {
-  if (!tokenizer_.is_special(id)) return AppendBytes(tokenizer_.Piece(id), out);
-  Flush(out);
-  if (!show_special) return;
-  AppendBytes(tokenizer_.Piece(id), out);
-  Flush(out);
+  absl::string_view piece = tokenizer_.Piece(id);
+  if (!tokenizer_.is_cut_out(id)) {
+    if (begins_ && tokenizer_.puts_space_first()) absl::ConsumePrefix(&piece, " ");
+    begins_ = begins_ && tokenizer_.Piece(id).empty();
+    return AppendBytes(piece, out);
+  }
+  const bool is_special = tokenizer_.is_special(id);
+  if (is_special) Flush(out);
+  if (!is_special || show_special) AppendBytes(piece, out);
+  if (is_special) Flush(out);
+  begins_ = true;
 }
 
 void Detokenizer::Flush(std::string* out) {
   if (!held_.empty()) *out += kReplacementChar;
   held_.clear();
+  begins_ = true;
 }
 
 void Detokenizer::AppendBytes(absl::string_view bytes, std::string* out) {

@@ -1,4 +1,4 @@
-// The rules and their regular expressions. See pretokenizer.h.
+// Regular expressions over text. See pretokenizer.h.
 #include "runtime/text/pretokenizer.h"
 
 #include <algorithm>
@@ -16,65 +16,7 @@
 namespace cormorant {
 namespace {
 
-// White space as the models' own engines see it: Unicode's White_Space. PCRE2's \s also takes
-// U+180E, so this stands for \s, and [^...] for \S.
-#define CORM_SPACE "\\p{Z}\\t-\\r\\x{85}"
-#define CORM_SPACES "[" CORM_SPACE "]"
-// White space without the last one before something else.
-#define CORM_GAP CORM_SPACES "+(?![^" CORM_SPACE "])|" CORM_SPACES "+"
-// What is no word, number or white space, with the space before it.
-#define CORM_SYMBOLS " ?[^" CORM_SPACE "\\p{L}\\p{N}]+"
-
-#define CORM_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|" CORM_SYMBOLS "|" CORM_GAP
-
-// GPT-4 and its heirs, which differ in how many digits they take at a time.
-#define CORM_GPT4(digits)                                                               \
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "|" CORM_SYMBOLS \
-  "[\\r\\n]*|" CORM_SPACES "*[\\r\\n]+|" CORM_GAP
-
-constexpr const char* kGpt2[] = {CORM_GPT2};
-constexpr const char* kDigitsThenGpt2[] = {"\\p{N}", CORM_GPT2};
-constexpr const char* kLlama3[] = {CORM_GPT4("\\p{N}{1,3}")};
-constexpr const char* kQwen2[] = {CORM_GPT4("\\p{N}")};
-// What GGUF calls "default", for files from before the key existed.
-constexpr const char* kDefault[] = {"[\\p{P}$+<=>^~|]+", CORM_GPT2, "\\p{N}+", "[0-9][0-9][0-9]"};
-
-constexpr PreTokenizerRule kRules[] = {
-    {"default", kDefault, false, false},
-    {"gpt-2", kGpt2, false, false},
-    {"phi-2", kGpt2, false, false},
-    {"mpt", kGpt2, false, false},
-    {"olmo", kGpt2, false, false},
-    {"jais", kGpt2, false, false},
-    {"gigachat", kGpt2, false, false},
-    {"exaone4", kGpt2, false, false},
-    {"trillion", kGpt2, false, false},
-    {"granite-docling", kGpt2, false, false},
-    {"smollm", kDigitsThenGpt2, false, false},
-    {"starcoder", kDigitsThenGpt2, false, false},
-    {"refact", kDigitsThenGpt2, false, false},
-    {"command-r", kDigitsThenGpt2, false, false},
-    {"codeshell", kDigitsThenGpt2, false, false},
-    {"exaone", kDigitsThenGpt2, false, false},
-    {"minerva-7b", kDigitsThenGpt2, false, false},
-    {"llama-bpe", kLlama3, true, true},
-    {"llama3", kLlama3, true, true},
-    {"llama-v3", kLlama3, true, true},
-    {"falcon3", kLlama3, true, true},
-    {"falcon-h1", kLlama3, true, true},
-    {"pixtral", kLlama3, true, true},
-    {"midm-2.0", kLlama3, true, true},
-    {"lfm2", kLlama3, true, true},
-    {"smaug-bpe", kLlama3, false, false},
-    {"dbrx", kLlama3, false, false},
-    {"qwen2", kQwen2, false, false},
-    {"deepseek-r1-qwen", kQwen2, false, false},
-    {"stablelm2", kQwen2, false, false},
-    {"hunyuan", kQwen2, false, false},
-    {"megrez", kQwen2, false, false},
-};
-
-// Every expression above takes time linear in the text. The limits say so to PCRE2: a text that
+// Every expression of a rule takes time linear in the text. The limits say so to PCRE2: a text that
 // exceeds them met a mistake, not a long text. An interpreted match counts about one a character.
 constexpr uint64_t kMatchLimitBase = 10'000;
 constexpr uint64_t kMatchLimitPerByte = 16;
@@ -94,20 +36,6 @@ struct FreeWith {
 };
 
 }  // namespace
-
-const PreTokenizerRule* FindPreTokenizerRule(absl::string_view name) {
-  const auto* found = std::find_if(std::begin(kRules), std::end(kRules),
-                                   [&](const PreTokenizerRule& rule) { return rule.name == name; });
-  return found == std::end(kRules) ? nullptr : found;
-}
-
-std::string PreTokenizerRuleNames() {
-  std::string names;
-  for (const PreTokenizerRule& rule : kRules) {
-    absl::StrAppend(&names, names.empty() ? "" : ", ", rule.name);
-  }
-  return names;
-}
 
 struct PreTokenizer::Scratch::Buffers {
   std::unique_ptr<pcre2_match_data, FreeWith<pcre2_match_data_free>> match{

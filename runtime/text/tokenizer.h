@@ -1,14 +1,17 @@
 // Text to token ids and back to bytes, as the model was trained with.
 //
-// Byte-level BPE ("gpt2" in GGUF files), in this order:
-//   1. The texts of special tokens are cut out: user-defined ones always, control tokens when the
-//      caller trusts the text (parse_special). The leftmost first, at one place the longest. White
-//      space around them is kept: GGUF does not say otherwise.
-//   2. A byte that is no part of valid UTF-8 is a piece of its own, so no text is refused and its
-//      bytes come back from Piece(). Text on either side is cut as if it stood alone.
-//   3. The rest is cut into pieces by the model's pre-tokenizer, and each piece is merged.
-// A byte without a token (some vocabularies leave out what UTF-8 never uses, or control characters)
-// becomes U+FFFD. Text is not normalized.
+// First the texts of special tokens are cut out: user-defined ones always, control tokens when the
+// caller trusts the text (parse_special). The leftmost first, at one place the longest. White space
+// around them is kept, but after tokens that drop it (Vocabulary::right_strip). Then, for what lies
+// between:
+//   Byte-level BPE ("gpt2" in GGUF files): a byte that is no part of valid UTF-8 is a piece of its
+//   own, so no text is refused and its bytes come back from Piece(); text on either side is cut as
+//   if it stood alone. The rest is cut into pieces by the model's pre-tokenizer, and each piece is
+//   merged. A byte without a token (some vocabularies leave out what UTF-8 never uses, or control
+//   characters) becomes U+FFFD.
+//   SentencePiece's BPE ("llama"): a space is put before the text where the model wants one, and
+//   runs of spaces become one where it says so; then see sentencepiece.h.
+// Text is not normalized.
 //
 // Immutable: any number of threads may use one Tokenizer.
 #pragma once
@@ -16,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +29,7 @@
 #include "absl/strings/string_view.h"
 #include "runtime/text/bpe.h"
 #include "runtime/text/pretokenizer.h"
+#include "runtime/text/sentencepiece.h"
 #include "runtime/text/special_tokens.h"
 #include "runtime/text/vocabulary.h"
 
@@ -36,6 +41,8 @@ inline constexpr uint64_t kEncodeBytesMax = uint64_t{1} << 30;
 struct EncodeOptions {
   bool add_special = false;    // BOS and EOS, as the vocabulary asks for.
   bool parse_special = false;  // The text of a control token becomes the token.
+  // What the text follows, which decides about white space at its beginning. Nothing: it begins.
+  std::optional<uint32_t> after = std::nullopt;
 };
 
 class Tokenizer {
@@ -60,25 +67,38 @@ class Tokenizer {
   absl::string_view Piece(uint32_t id) const;
   /// Steers the model and is no part of the text: control and unknown tokens.
   bool is_special(uint32_t id) const;
+  /// Found in text as a whole, not made by merging: special and user-defined tokens. What follows
+  /// is encoded as if it began a text.
+  bool is_cut_out(uint32_t id) const;
   bool is_end_of_generation(uint32_t id) const;
+  /// Encoding puts a space before text that begins anew.
+  bool puts_space_first() const {
+    return sentencepiece_ != nullptr && vocabulary_.add_space_prefix;
+  }
 
  private:
   struct Scratch;
   explicit Tokenizer(Vocabulary vocabulary);
 
   void IndexPieces();
+  void IndexReplacement();
   void IndexWholePieces();
   void IndexSpecialTokens();
   absl::Status EncodeAll(absl::string_view text, const EncodeOptions& options,
                          std::vector<uint32_t>* ids) const;
-  absl::Status EncodeText(absl::string_view text, Scratch* scratch,
+  /// Text without tokens to cut out. `begins`: it follows such a token, or nothing.
+  absl::Status EncodeText(absl::string_view text, bool begins, Scratch* scratch,
                           std::vector<uint32_t>* ids) const;
+  absl::Status EncodeByteLevel(absl::string_view text, Scratch* scratch,
+                               std::vector<uint32_t>* ids) const;
   absl::Status EncodePiece(absl::string_view piece, Scratch* scratch,
                            std::vector<uint32_t>* ids) const;
 
   Vocabulary vocabulary_;
+  // Either these two, or SentencePiece's.
   Bpe bpe_;
   std::unique_ptr<const PreTokenizer> pre_tokenizer_;
+  std::unique_ptr<const SentencePiece> sentencepiece_;
   std::string bytes_;                  // Of all pieces, one behind the other.
   std::vector<uint64_t> piece_begin_;  // In bytes_, by id; one more for the end of the last.
   std::array<uint32_t, 256> byte_ids_;

@@ -2,6 +2,7 @@
 #include "runtime/text/vocabulary.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -18,6 +19,7 @@ namespace {
 constexpr char kTokensKey[] = "tokenizer.ggml.tokens";
 constexpr char kTypesKey[] = "tokenizer.ggml.token_type";
 constexpr char kMergesKey[] = "tokenizer.ggml.merges";
+constexpr char kScoresKey[] = "tokenizer.ggml.scores";
 constexpr char kBosKey[] = "tokenizer.ggml.bos_token_id";
 constexpr char kEosKey[] = "tokenizer.ggml.eos_token_id";
 constexpr char kAddBosKey[] = "tokenizer.ggml.add_bos_token";
@@ -37,6 +39,10 @@ constexpr absl::string_view kEndTexts[] = {
     "<|call|>",
     "</s>",
     "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "<|eot|>",
+    "<turn|>",
     "<eos>",
     "<end_of_utterance>",
     "<|END_OF_TURN_TOKEN|>",
@@ -128,12 +134,28 @@ absl::Status ReadMerges(const GgufFile& file, Vocabulary* vocabulary) {
   return absl::OkStatus();
 }
 
+absl::Status ReadScores(const GgufFile& file, Vocabulary* vocabulary) {
+  if (vocabulary->model != "llama") return absl::OkStatus();
+  CORM_ASSIGN_OR_RETURN(vocabulary->scores, file.Floats(kScoresKey));
+  const size_t tokens = vocabulary->tokens.size();
+  if (vocabulary->scores.size() != tokens) {
+    return Wrong(kScoresKey, absl::StrCat("has ", vocabulary->scores.size(), " scores for ", tokens,
+                                          " tokens of ", kTokensKey));
+  }
+  for (size_t i = 0; i < tokens; ++i) {
+    if (!std::isnan(vocabulary->scores[i])) continue;
+    return Wrong(kScoresKey, absl::StrCat("token ", i, " has a score that is no number"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadIds(const GgufFile& file, Vocabulary* vocabulary) {
   const size_t tokens = vocabulary->tokens.size();
   CORM_RETURN_IF_ERROR(ReadId(file, kBosKey, tokens, &vocabulary->bos));
   CORM_RETURN_IF_ERROR(ReadId(file, kEosKey, tokens, &vocabulary->eos));
   CORM_RETURN_IF_ERROR(ReadId(file, "tokenizer.ggml.eot_token_id", tokens, &vocabulary->eot));
-  return ReadId(file, "tokenizer.ggml.eom_token_id", tokens, &vocabulary->eom);
+  CORM_RETURN_IF_ERROR(ReadId(file, "tokenizer.ggml.eom_token_id", tokens, &vocabulary->eom));
+  return ReadId(file, "tokenizer.ggml.unknown_token_id", tokens, &vocabulary->unknown);
 }
 
 absl::Status ReadFlags(const GgufFile& file, Vocabulary* vocabulary) {
@@ -146,6 +168,8 @@ absl::Status ReadFlags(const GgufFile& file, Vocabulary* vocabulary) {
   CORM_RETURN_IF_ERROR(ReadFlag(file, kAddEosKey, &vocabulary->add_eos));
   CORM_RETURN_IF_ERROR(
       ReadFlag(file, "tokenizer.ggml.add_space_prefix", &vocabulary->add_space_prefix));
+  CORM_RETURN_IF_ERROR(ReadFlag(file, "tokenizer.ggml.remove_extra_whitespaces",
+                                &vocabulary->remove_extra_whitespaces));
   if (vocabulary->add_bos && !vocabulary->bos) {
     return Wrong(kAddBosKey, absl::StrCat("is true, but ", kBosKey, " is missing"));
   }
@@ -171,6 +195,22 @@ void FindEnds(Vocabulary* vocabulary) {
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
 }
 
+/// GGUF has no key for it: of the models whose tokens drop the white space after them (rstrip in
+/// their tokenizer.json), the Phi-3 family is the one with a SentencePiece vocabulary.
+absl::Status FindRightStrip(const GgufFile& file, Vocabulary* vocabulary) {
+  std::string architecture;
+  CORM_RETURN_IF_ERROR(ReadText(file, "general.architecture", &architecture));
+  if (vocabulary->model != "llama" || architecture != "phi3") return absl::OkStatus();
+  for (size_t i = 0; i < vocabulary->tokens.size(); ++i) {
+    const TokenType type = vocabulary->types[i];
+    const absl::string_view text = vocabulary->tokens[i];
+    if (type != TokenType::kControl && type != TokenType::kUserDefined) continue;
+    if (text == "<unk>" || text == "<s>" || text == "<|endoftext|>") continue;
+    vocabulary->right_strip.push_back(static_cast<uint32_t>(i));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Vocabulary> ReadVocabulary(const GgufFile& file) {
@@ -181,8 +221,10 @@ absl::StatusOr<Vocabulary> ReadVocabulary(const GgufFile& file) {
   CORM_RETURN_IF_ERROR(ReadText(file, "tokenizer.chat_template", &vocabulary.chat_template));
   CORM_RETURN_IF_ERROR(ReadTokens(file, &vocabulary));
   CORM_RETURN_IF_ERROR(ReadMerges(file, &vocabulary));
+  CORM_RETURN_IF_ERROR(ReadScores(file, &vocabulary));
   CORM_RETURN_IF_ERROR(ReadIds(file, &vocabulary));
   CORM_RETURN_IF_ERROR(ReadFlags(file, &vocabulary));
+  CORM_RETURN_IF_ERROR(FindRightStrip(file, &vocabulary));
   FindEnds(&vocabulary);
   return vocabulary;
 }
@@ -193,8 +235,17 @@ absl::Status CheckVocabulary(const Vocabulary& vocabulary) {
     return absl::InvalidArgumentError(absl::StrCat("a vocabulary of ", tokens, " tokens and ",
                                                    vocabulary.types.size(), " types of tokens"));
   }
+  if (vocabulary.model == "llama" && vocabulary.scores.size() != tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("a vocabulary of ", tokens, " tokens and ",
+                                                   vocabulary.scores.size(), " scores"));
+  }
+  for (const float score : vocabulary.scores) {
+    if (std::isnan(score)) return absl::InvalidArgumentError("a score that is no number");
+  }
   std::vector<uint32_t> ids = vocabulary.end_of_generation;
-  for (const auto& id : {vocabulary.bos, vocabulary.eos, vocabulary.eot, vocabulary.eom}) {
+  ids.insert(ids.end(), vocabulary.right_strip.begin(), vocabulary.right_strip.end());
+  for (const auto& id :
+       {vocabulary.bos, vocabulary.eos, vocabulary.eot, vocabulary.eom, vocabulary.unknown}) {
     if (id) ids.push_back(*id);
   }
   for (const Merge& merge : vocabulary.merges) {

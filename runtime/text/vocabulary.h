@@ -35,24 +35,29 @@ struct Merge {
 };
 
 struct Vocabulary {
-  std::string model;                // "gpt2": byte-level BPE.
+  std::string model;                // "gpt2": byte-level BPE; "llama": SentencePiece's BPE.
   std::string pre = "default";      // See pretokenizer.h.
   std::vector<std::string> tokens;  // By id, as in the file: in "gpt2", bytes as visible letters.
   std::vector<TokenType> types;     // By id.
   std::vector<Merge> merges;        // The first has precedence.
-  std::optional<uint32_t> bos, eos, eot, eom;
+  std::vector<float> scores;        // By id, of "llama": what merges first. Else empty.
+  std::optional<uint32_t> bos, eos, eot, eom, unknown;
   std::vector<uint32_t> end_of_generation;  // Ascending.
   bool add_bos = false;
   bool add_eos = false;
-  bool add_space_prefix = false;  // Of SentencePiece models; byte-level BPE has none.
-  std::string chat_template;      // Empty: none.
+  // Of SentencePiece models; byte-level BPE keeps text as it is.
+  bool add_space_prefix = false;
+  bool remove_extra_whitespaces = false;
+  std::vector<uint32_t> right_strip;  // Ascending. White space after these tokens is dropped.
+  std::string chat_template;          // Empty: none.
 };
 
 /// NOT_FOUND for a key that must be there, INVALID_ARGUMENT for a value that cannot be; the message
 /// names the key.
 absl::StatusOr<Vocabulary> ReadVocabulary(const GgufFile& file);
 
-/// Whether types, ids and merges fit the tokens, as in every Vocabulary that was read from a file.
+/// Whether types, scores, ids and merges fit the tokens, as in every Vocabulary that was read from
+/// a file.
 absl::Status CheckVocabulary(const Vocabulary& vocabulary);
 
 }  // namespace cormorant

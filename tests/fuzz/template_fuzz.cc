@@ -22,6 +22,11 @@ cormorant::ChatTemplate::Inputs Conversation() {
        {"content", nullptr},
        {"tool_calls",
         {{{"function", {{"name", "f"}, {"arguments", {{"a", 1}, {"b", {1.5, true}}}}}}}}}});
+  inputs.messages.push_back({{"role", "tool"}, {"content", "{\"a\": 1}"}, {"tool_call_id", "c"}});
+  inputs.messages.push_back({{"role", "assistant"},
+                             {"content", {{{"type", "text"}, {"text", "Yes.\n"}}}},
+                             {"reasoning_content", "<think>\nHm.\n</think>"}});
+  inputs.extra = {{"enable_thinking", false}, {"reasoning_effort", "low"}};
   inputs.tools = Json::array({{{"type", "function"}, {"function", {{"name", "f"}}}}});
   inputs.bos_token = "<s>";
   inputs.eos_token = "</s>";

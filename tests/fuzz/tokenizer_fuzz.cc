@@ -1,16 +1,18 @@
 // Fuzzes the tokenizer: with any text, and with the vocabulary of any GGUF file.
 //
 // An input that begins with "GGUF" is a file: whatever its metadata say, there is a Status or a
-// tokenizer, and a tokenizer encodes a fixed text to ids it has. Any other input is text for a
-// fixed vocabulary: its bytes must come back from the ids, and what a Detokenizer writes is UTF-8
-// at every moment.
+// tokenizer, and a tokenizer encodes a fixed text to ids it has. Any other input is text for fixed
+// vocabularies: its bytes must come back from the ids, and what a Detokenizer writes is UTF-8 at
+// every moment. Texts that have U+2581 come back from SentencePiece with spaces in its place.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "runtime/format/gguf.h"
@@ -27,10 +29,26 @@ void Require(bool is_true) {
   if (!is_true) __builtin_trap();
 }
 
-std::shared_ptr<const Tokenizer> Make(const char* pre) {
-  auto made = Tokenizer::Create(cormorant::testing::SmallVocabulary(pre));
+std::shared_ptr<const Tokenizer> Make(cormorant::Vocabulary vocabulary) {
+  auto made = Tokenizer::Create(std::move(vocabulary));
   Require(made.ok());
   return *std::move(made);
+}
+
+std::vector<std::shared_ptr<const Tokenizer>> MakeAll() {
+  std::vector<std::shared_ptr<const Tokenizer>> all;
+  for (const char* pre : {"gpt-2", "smollm", "llama-bpe", "default", "gpt-4o", "tekken", "falcon",
+                          "deepseek-llm", "deepseek-coder", "deepseek-v3", "qwen35"}) {
+    all.push_back(Make(cormorant::testing::SmallVocabulary(pre)));
+  }
+  cormorant::Vocabulary pieces = cormorant::testing::SmallSentencePieces();
+  all.push_back(Make(pieces));
+  pieces.add_space_prefix = false;
+  // A piece with a space inside: text is not cut before spaces then.
+  cormorant::testing::AddToken("o\u2581h", cormorant::TokenType::kNormal, &pieces);
+  pieces.scores.push_back(-2);
+  all.push_back(Make(pieces));
+  return all;
 }
 
 void EncodeText(const Tokenizer& tokenizer, absl::string_view text, bool parse_special) {
@@ -48,7 +66,9 @@ void EncodeText(const Tokenizer& tokenizer, absl::string_view text, bool parse_s
     Require(cormorant::ValidUtf8Bytes(added) == added.size());
   }
   detokenizer.Flush(&shown);
-  Require(bytes == text);
+  const bool is_sentencepiece = tokenizer.vocabulary().model == "llama";
+  if (is_sentencepiece && absl::StrContains(text, cormorant::kSentencePieceSpace)) return;
+  Require(is_sentencepiece || bytes == text);
   if (cormorant::ValidUtf8Bytes(text) == text.size()) Require(shown == text);
 }
 
@@ -69,8 +89,7 @@ void ReadFile(std::span<const std::byte> bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const auto& tokenizers = *new std::vector<std::shared_ptr<const Tokenizer>>{
-      Make("gpt-2"), Make("smollm"), Make("llama-bpe"), Make("default")};
+  static const auto& tokenizers = *new std::vector<std::shared_ptr<const Tokenizer>>(MakeAll());
   const absl::string_view text(reinterpret_cast<const char*>(data), size);
   if (text.substr(0, 4) == "GGUF") {
     // A copy that ends where the input ends, aligned as a mapped file is.
@@ -79,9 +98,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ReadFile(bytes);
     return 0;
   }
-  for (const auto& tokenizer : tokenizers) {
-    EncodeText(*tokenizer, text, false);
-    EncodeText(*tokenizer, text, true);
+  // Both vocabularies of SentencePiece, which come last, and one of the others: all take too long.
+  const size_t others = tokenizers.size() - 2;
+  const size_t chosen = size == 0 ? 0 : data[size - 1] % others;
+  for (const size_t i : {chosen, others, others + 1}) {
+    EncodeText(*tokenizers[i], text, false);
+    EncodeText(*tokenizers[i], text, true);
   }
   return 0;
 }

@@ -5,6 +5,7 @@ lstrip_blocks, the loop controls extension, a `generation` tag, and its own tojs
 dict. `now` fixes the clock of strftime_now.
 """
 import datetime
+import functools
 import json
 
 import jinja2
@@ -75,10 +76,15 @@ def environment(now=None):
     return env
 
 
+@functools.lru_cache(maxsize=64)
+def compiled(source, now):
+    return environment(now).from_string(source)
+
+
 def render(source, messages, tools=None, add_generation_prompt=True, bos_token="", eos_token="",
            extra=None, now=None):
     """The text of the template; raises what jinja2 raises."""
     variables = {"documents": None, **(extra or {}), "messages": messages, "tools": tools,
                  "add_generation_prompt": add_generation_prompt, "bos_token": bos_token,
                  "eos_token": eos_token}
-    return environment(now).from_string(source).render(**variables)
+    return compiled(source, now).render(**variables)

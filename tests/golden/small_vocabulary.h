@@ -1,7 +1,7 @@
-// A byte-level vocabulary made by hand, small enough that a test can say what it must do.
+// Vocabularies made by hand, small enough that a test can say what they must do.
 //
-// Ids 0..255 are the bytes; behind them come the tokens of the merges, in order, and then the
-// special ones. Needs no file, so that fuzz targets can use it too.
+// Of the byte-level ones, ids 0..255 are the bytes; behind them come the tokens of the merges, in
+// order, and then the special ones. Needs no file, so that fuzz targets can use it too.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -92,6 +92,54 @@ inline Vocabulary SmallVocabulary(const std::string& pre = "gpt-2") {
   AddToken("<tool>", TokenType::kUserDefined, &vocabulary);
   AddToken("<tool>call", TokenType::kUserDefined, &vocabulary);
   vocabulary.end_of_generation = {*vocabulary.eos, TokenOf("<|im_end|>", vocabulary)};
+  return vocabulary;
+}
+
+/// A vocabulary of SentencePiece: <unk>, <s>, </s>, the bytes, letters and a few pieces, one of
+/// them with a letter that is no piece; a control token and a user-defined one.
+inline Vocabulary SmallSentencePieces() {
+  Vocabulary vocabulary;
+  vocabulary.model = "llama";
+  vocabulary.add_space_prefix = true;
+  const auto add = [&](const std::string& text, TokenType type, float score) {
+    vocabulary.scores.push_back(score);
+    return AddToken(text, type, &vocabulary);
+  };
+  vocabulary.unknown = add("<unk>", TokenType::kUnknown, 0);
+  vocabulary.bos = add("<s>", TokenType::kControl, 0);
+  vocabulary.eos = add("</s>", TokenType::kControl, 0);
+  for (int byte = 0; byte < 256; ++byte) {
+    constexpr char kDigits[] = "0123456789ABCDEF";
+    add(std::string("<0x") + kDigits[byte / 16] + kDigits[byte % 16] + ">", TokenType::kByte, 0);
+  }
+  const std::string space = "\xe2\x96\x81";
+  const std::pair<std::string, float> pieces[] = {
+      {"he", -1},
+      {"ll", -2},
+      {"hell", -3},
+      {"hello", -4},
+      {space + "he", -5},
+      {"ab", -6},
+      {"bc", -6},
+      {"xy", -7},
+      {space + "hell", -8},
+      {space, -20},
+      {space + "hello", -9},
+      {space + space, -10},
+      {"o", -20},
+      {"h", -20},
+      {"e", -20},
+      {"l", -20},
+      {"a", -20},
+      {"b", -20},
+      {"c", -20},
+      {"x", -20},
+      {"z", -20},
+  };
+  for (const auto& [text, score] : pieces) add(text, TokenType::kNormal, score);
+  add("<end>", TokenType::kControl, 0);
+  add("<tool>", TokenType::kUserDefined, 0);
+  vocabulary.end_of_generation = {*vocabulary.eos};
   return vocabulary;
 }
 

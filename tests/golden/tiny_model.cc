@@ -136,6 +136,7 @@ void AddVocabulary(const Vocabulary& vocabulary, GgufWriter& file) {
       .AddStrings("tokenizer.ggml.tokens", vocabulary.tokens)
       .AddArray("tokenizer.ggml.token_type", types)
       .AddStrings("tokenizer.ggml.merges", merges)
+      .AddArray("tokenizer.ggml.scores", vocabulary.scores)
       .AddU32("tokenizer.ggml.bos_token_id", *vocabulary.bos)
       .AddU32("tokenizer.ggml.eos_token_id", *vocabulary.eos)
       .AddBool("tokenizer.ggml.add_bos_token", true)
@@ -162,7 +163,8 @@ TinyModel::TinyModel(const TinyModelOptions& options) : options_(options) {
   static std::atomic<uint32_t> files{0};
   path_ = absl::StrCat(::testing::TempDir(), "cormorant_tiny_", getpid(), "_", files.fetch_add(1),
                        ".gguf");
-  const Vocabulary vocabulary = SmallVocabulary();
+  const Vocabulary vocabulary =
+      options_.is_sentencepiece ? SmallSentencePieces() : SmallVocabulary();
   vocab_ = static_cast<uint32_t>(vocabulary.tokens.size());
   ModelWriter writer(options_);
   AddMetadata(options_, writer.file);

@@ -1,6 +1,6 @@
 // A small random llama model as a GGUF file, so that tests of the engine need no download.
 //
-// Byte-level vocabulary (small_vocabulary.h), a ChatML template, weights drawn from a seed. Scores
+// A vocabulary of small_vocabulary.h, a ChatML template, weights drawn from a seed. Scores
 // of its attention are spread widely, so that some rows matter and some do not, as in a real model.
 // A step takes well under a millisecond.
 #pragma once
@@ -21,6 +21,7 @@ struct TinyModelOptions {
   uint32_t context = 512;
   GgufType type = GgufType::kF32;  // Of matrices: F32 F16 BF16 Q8_0 Q4_0 Q4_1.
   bool is_tied = false;            // The embedding is the output matrix too.
+  bool is_sentencepiece = false;   // The vocabulary, else byte-level.
   uint32_t seed = 1;
 };
 

@@ -5,6 +5,7 @@
 // they are, must be read whole.
 #include "runtime/text/vocabulary.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -60,6 +61,12 @@ class Keys {
   }
   Keys& SetFlag(const std::string& key, bool flag) {
     return Set(key, [=](GgufWriter& w, const std::string& k) { w.AddBool(k, flag); });
+  }
+  Keys& SetArchitecture(const std::string& name) {
+    keys_["general.architecture"] = [=](GgufWriter& w, const std::string& k) {
+      w.AddString(k, name);
+    };
+    return *this;
   }
   Keys& Without(const std::string& key) {
     keys_.erase("tokenizer.ggml." + key);
@@ -139,11 +146,57 @@ TEST(Vocabulary, DefaultsDependOnTheModelAndTheFileHasTheLastWord) {
 
 TEST(Vocabulary, OtherModelsAreReadThoughNothingEncodesThem) {
   Keys keys;
-  keys.Set("model", [](GgufWriter& w, const std::string& k) { w.AddString(k, "llama"); });
+  keys.Set("model", [](GgufWriter& w, const std::string& k) { w.AddString(k, "bert"); });
   const auto v = keys.Without("merges").Read();
+  ASSERT_TRUE(v.ok()) << v.status();
+  const auto made = Tokenizer::Create(*v);
+  EXPECT_EQ(made.status().code(), absl::StatusCode::kUnimplemented);
+  for (const char* part : {"'bert'", "'gpt2'", "'llama'"}) {
+    EXPECT_THAT(std::string(made.status().message()), HasSubstr(part));
+  }
+}
+
+Keys SentencePieceKeys() {
+  Keys keys;
+  keys.Set("model", [](GgufWriter& w, const std::string& k) { w.AddString(k, "llama"); });
+  return keys.Without("merges")
+      .Without("pre")
+      .SetId("unknown_token_id", 3)
+      .Set("scores", [](GgufWriter& w, const std::string& k) {
+        w.AddArray<float>(k, {-1, -2, -3, -4, -5, 0, 0, 0});
+      });
+}
+
+TEST(Vocabulary, SentencePieceHasScores) {
+  const auto v = SentencePieceKeys().Read();
   ASSERT_TRUE(v.ok()) << v.status();
   EXPECT_TRUE(v->add_bos);
   EXPECT_TRUE(v->add_space_prefix);
+  EXPECT_FALSE(v->remove_extra_whitespaces);
+  EXPECT_THAT(v->scores, ElementsAre(-1, -2, -3, -4, -5, 0, 0, 0));
+  EXPECT_EQ(v->unknown, 3u);
+  EXPECT_THAT(v->right_strip, IsEmpty());
+  EXPECT_TRUE(Tokenizer::Create(*v).ok());
+  EXPECT_TRUE(SentencePieceKeys()
+                  .SetFlag("remove_extra_whitespaces", true)
+                  .Read()
+                  ->remove_extra_whitespaces);
+  const auto with = [](std::vector<float> scores) {
+    return SentencePieceKeys().Set(
+        "scores", [=](GgufWriter& w, const std::string& k) { w.AddArray<float>(k, scores); });
+  };
+  ExpectRefusal(SentencePieceKeys().Without("scores"), {"tokenizer.ggml.scores"},
+                absl::StatusCode::kNotFound);
+  ExpectRefusal(with({1, 2}), {"tokenizer.ggml.scores", "2 scores", "8 tokens"});
+  ExpectRefusal(with({0, 0, 0, std::nanf(""), 0, 0, 0, 0}), {"scores", "token 3", "no number"});
+}
+
+TEST(Vocabulary, TokensOfPhi3TakeTheWhiteSpaceAfterThem) {
+  const auto v = SentencePieceKeys().SetArchitecture("phi3").Read();
+  ASSERT_TRUE(v.ok()) << v.status();
+  EXPECT_THAT(v->right_strip, ElementsAre(6));  // Not <s>; </s> is a normal token here.
+  EXPECT_THAT(SentencePieceKeys().SetArchitecture("llama").Read()->right_strip, IsEmpty());
+  EXPECT_THAT(Keys().SetArchitecture("phi3").Read()->right_strip, IsEmpty());
 }
 
 TEST(Vocabulary, MissingKeysAreNamed) {
@@ -207,6 +260,10 @@ TEST(Vocabulary, HandMadeOnesAreChecked) {
       [](Vocabulary& v) { v.eom = 9; },
       [](Vocabulary& v) { v.merges[1].merged = 8; },
       [](Vocabulary& v) { v.end_of_generation.push_back(8); },
+      [](Vocabulary& v) { v.unknown = 8; },
+      [](Vocabulary& v) { v.right_strip.push_back(8); },
+      [](Vocabulary& v) { v.model = "llama"; },
+      [](Vocabulary& v) { v.scores.push_back(std::nanf("")); },
   };
   EXPECT_TRUE(CheckVocabulary(whole).ok());
   for (const auto& change : changes) {

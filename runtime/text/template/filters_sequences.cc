@@ -37,7 +37,7 @@ Result First(NativeCall& call) {
 }
 
 Result Last(NativeCall& call) {
-  if (IsList(call.self, Flavor::kIterator) || call.self.is_undefined()) {
+  if (IsList(call.self, Flavor::kIterator)) {
     return Error("last() wants a sequence, not ", TypeName(call.self));
   }
   if (call.self.is_text() && call.self.text->chars > 0) {

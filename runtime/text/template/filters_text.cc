@@ -130,15 +130,26 @@ Result Format(NativeCall& call) {
   return FormatPercent(call.heap, Str(call.heap, call.self), values);
 }
 
+/// Of a text, in characters, or of another value that has a length; else -1.
+int64_t LengthOf(const Value& value) {
+  if (value.is_text()) return static_cast<int64_t>(value.text->chars);
+  if (value.is_undefined()) return 0;
+  if (value.Is(Kind::kDict)) return static_cast<int64_t>(value.dict->size());
+  const bool has_length = value.Is(Kind::kList) && value.list->flavor != Flavor::kIterator;
+  return has_length ? static_cast<int64_t>(value.list->items.size()) : -1;
+}
+
 Result Truncate(NativeCall& call) {
-  if (!call.self.is_text()) return Error("truncate() works on text");
   CORM_ASSIGN_OR_RETURN(const int64_t length, IntegerArgument(call, 0, 255));
   CORM_ASSIGN_OR_RETURN(const int64_t leeway, IntegerArgument(call, 3, 5));
   const absl::string_view end = call.Has(2) ? StrBytes(call.heap, call.args[2]) : "...";
   const int64_t kept = length - static_cast<int64_t>(CountChars(end));
   if (kept < 0 || leeway < 0) return Error("truncate() has no room for its end");
+  const int64_t self_length = LengthOf(call.self);
+  // Whatever is short enough is left as it is.
+  if (self_length >= 0 && self_length - leeway <= length) return call.self;
+  if (!call.self.is_text()) return Error("truncate() works on text");
   const absl::string_view text = call.self.AsText();
-  if (static_cast<int64_t>(call.self.text->chars) - leeway <= length) return call.self;
   absl::string_view cut = text.substr(0, ByteOfChar(text, static_cast<size_t>(kept)));
   if (!call.Flag(1)) cut = cut.substr(0, cut.rfind(' '));
   TextBuilder out(call.heap);
