@@ -21,16 +21,6 @@ class Device : public ApiModel {
   }
   void TearDown() override { unsetenv("CORMORANT_VULKAN_LOSE_AT"); }
 
-  /// False where there is no Vulkan device.
-  bool TryOpen() {
-    corm_engine* made = nullptr;
-    if (corm_engine_create(&options, &made) != CORM_OK) return false;
-    engine.reset(made);
-    corm_session* opened = nullptr;
-    EXPECT_CORM_OK(corm_session_create(made, &session_options, &opened));
-    session.reset(opened);
-    return true;
-  }
   corm_engine_info Info() {
     corm_engine_info info;
     corm_engine_info_init(&info);

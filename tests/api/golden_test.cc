@@ -81,12 +81,7 @@ TEST_P(Golden, LogitsAreThoseOfExactArithmetic) {
   options.kv_type = way.kv_type;
   options.all_logits = way.all_logits;
   options.memory_cap_bytes = way.memory_cap;
-  corm_engine* made = nullptr;
-  if (corm_engine_create(&options, &made) != CORM_OK) GTEST_SKIP() << corm_last_error();
-  engine.reset(made);
-  corm_session* opened = nullptr;
-  ASSERT_CORM_OK(corm_session_create(engine.get(), &session_options, &opened));
-  session.reset(opened);
+  if (!TryOpen()) GTEST_SKIP() << corm_last_error();
   EXPECT_EQ(Encode(golden["text"].get<std::string>()), ids);
   ASSERT_CORM_OK(corm_session_score(session.get(), ids.data(), ids.size(), Compare, &comparison));
   ASSERT_EQ(comparison.rows, ids.size());

@@ -21,13 +21,7 @@ class Resident : public ApiModel {
   std::vector<std::vector<uint32_t>> Converse(const char* backend) {
     options.backend = backend;
     options.kv_cap_bytes = 6u << 20;
-    corm_engine* made = nullptr;
-    if (corm_engine_create(&options, &made) != CORM_OK) return {};
-    session.reset();
-    engine.reset(made);
-    corm_session* opened = nullptr;
-    EXPECT_CORM_OK(corm_session_create(made, &session_options, &opened));
-    session.reset(opened);
+    if (!TryOpen()) return {};
     std::ifstream file(std::string(CORMORANT_TEST_DIR) + "/../README.md");
     const std::string text((std::istreambuf_iterator<char>(file)), {});
     const std::vector<uint32_t> ids = Encode(text);

@@ -19,6 +19,18 @@ class ApiModel : public ::testing::Test {
     corm_session_options_init(&session_options);
   }
 
+  /// An engine and a session; false, with corm_last_error(), where this machine lacks the backend.
+  bool TryOpen() {
+    corm_engine* made = nullptr;
+    session.reset();
+    if (corm_engine_create(&options, &made) != CORM_OK) return false;
+    engine.reset(made);
+    corm_session* opened = nullptr;
+    EXPECT_CORM_OK(corm_session_create(made, &session_options, &opened));
+    session.reset(opened);
+    return true;
+  }
+
   void OpenEngine() {
     corm_engine* made = nullptr;
     ASSERT_CORM_OK(corm_engine_create(&options, &made));
