@@ -14,6 +14,9 @@
 #include "runtime/format/dequantize.h"
 #include "runtime/ops/validate.h"
 #include "tests/conformance/exclusions.h"
+#if defined(CORMORANT_EMULATORS)
+#include "tests/emulator/backends.h"
+#endif
 
 namespace cormorant::conformance {
 namespace {
@@ -21,8 +24,18 @@ namespace {
 constexpr uint64_t kGuardBytes = 256;  // Before, between and after tensors.
 constexpr size_t kFailuresShown = 6;
 
+/// The build's backends, and those of tests.
+std::vector<const BackendDef*> AllDefs() {
+  std::vector<const BackendDef*> defs(AllBackendDefs().begin(), AllBackendDefs().end());
+#if defined(CORMORANT_EMULATORS)
+  const std::span<const BackendDef* const> emulators = emulator::BackendDefs();
+  defs.insert(defs.end(), emulators.begin(), emulators.end());
+#endif
+  return defs;
+}
+
 const BackendDef* FindBackend(absl::string_view name) {
-  for (const BackendDef* def : AllBackendDefs()) {
+  for (const BackendDef* def : AllDefs()) {
     if (def->name == name) return def;
   }
   return nullptr;
@@ -171,7 +184,7 @@ void RandomBlock(DType dtype, std::mt19937& random, std::byte* to) {
 
 std::vector<Target> Targets() {
   std::vector<Target> targets;
-  for (const BackendDef* def : AllBackendDefs()) {
+  for (const BackendDef* def : AllDefs()) {
     const std::string name(def->name);
     if (name == "cpu") {
 #if defined(__aarch64__)

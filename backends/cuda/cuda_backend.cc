@@ -1,0 +1,25 @@
+// CUDA as a backend: the module's one exported function.
+#include <string>
+
+#include "backends/gpu/gpu_backend.h"
+#include "backends/module.h"
+#include "platform/gpu.h"
+
+namespace cormorant {
+namespace {
+
+const BackendDef kDef = {
+    "cuda", 20, [] { return cuda::ListDevices("CUDA"); },
+    [](const DeviceOptions& options) { return cuda::OpenDevice("cuda", options); },
+    [] { return MayHaveGpu(); }};
+
+}  // namespace
+}  // namespace cormorant
+
+extern "C" __attribute__((visibility("default"))) const cormorant::BackendModule*
+cormorant_backend_module() {
+  static const auto* const build = new std::string(cormorant::ModuleBuild(CORMORANT_VERSION));
+  static const cormorant::BackendModule module = {build->c_str(), &cormorant::kDef,
+                                                  cormorant::SetLogSink};
+  return &module;
+}

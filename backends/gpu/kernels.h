@@ -1,0 +1,30 @@
+// The kernels of shaders/gpu, as host code asks for them. Defined in kernels_*.cc, which are
+// compiled for each kind of device.
+#pragma once
+#include "shaders/gpu/arguments.h"
+
+namespace cormorant::GPU_NAMESPACE {
+
+const Kernel& ActKernel();
+const Kernel& EmbedKernel(WeightType type);
+const Kernel& GatherRowsKernel();
+const Kernel& RmsNormKernel();
+const Kernel& RopeKernel();
+const Kernel& TopKKernel();
+
+const Kernel& KvAgesKernel();
+const Kernel& KvCompactKernel();
+const Kernel& KvRebaseKernel();
+const Kernel& KvWriteKernel();
+
+const Kernel& QuantizeXKernel();
+/// Types with scales want x quantized.
+const Kernel& MatVecKernel(WeightType type, uint32_t batch);  // batch: 1, 2, 4 or 8.
+const Kernel& MatMulKernel(WeightType type);
+
+/// By the cache's types. heads: 1, 2, 4 or 8.
+const Kernel& AttendSplitKernel(bool keys_are_q8, bool values_are_q8, uint32_t heads);
+const Kernel& AttendFinishKernel();
+const Kernel& AttendTileKernel(bool keys_are_q8, bool values_are_q8, uint32_t head_dim);
+
+}  // namespace cormorant::GPU_NAMESPACE

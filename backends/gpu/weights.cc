@@ -1,0 +1,123 @@
+// Packing and placing weights. See weights.h.
+#include "backends/gpu/weights.h"
+
+#include <algorithm>
+
+#include "runtime/base/status.h"
+#include "runtime/base/units.h"
+#include "runtime/format/tiles.h"
+
+namespace cormorant::GPU_NAMESPACE {
+namespace {
+
+constexpr uint64_t kPackBytes = 4u << 20;  // Packed at a time.
+
+/// How the tape uses a tensor.
+enum class Use : uint8_t { kNone, kVector, kMatrix };
+
+std::vector<Use> FindUses(size_t count, const Tape& tape) {
+  std::vector<Use> uses(count, Use::kNone);
+  const auto use = [&](const Tensor& tensor, Use how) {
+    if (tensor.region == Region::kWeights) uses[tensor.offset] = how;
+  };
+  for (const Op& op : tape.ops) {
+    std::visit(
+        [&](const auto& o) {
+          using T = std::decay_t<decltype(o)>;
+          ForEachTensor(o, [&](const Tensor& tensor, Access) { use(tensor, Use::kVector); });
+          if constexpr (std::is_same_v<T, EmbedOp>) use(o.table, Use::kMatrix);
+          if constexpr (std::is_same_v<T, MatMulOp>) use(o.w, Use::kMatrix);
+        },
+        op);
+  }
+  return uses;
+}
+
+TiledShape ShapeOf(const HostTensor& tensor) {
+  return {tensor.dtype, tensor.shape[0], tensor.shape[1]};
+}
+
+/// Where the parts of each tensor lie.
+struct Layout {
+  struct Place {
+    Use use = Use::kNone;
+    uint64_t data = 0, data_bytes = 0, scales = 0;
+  };
+  Layout(std::span<const HostTensor> tensors, const Tape& tape) {
+    const std::vector<Use> uses = FindUses(tensors.size(), tape);
+    const auto put = [this](uint64_t size) {
+      const uint64_t at = bytes;
+      bytes += RoundUp(size, kPartAlignment);
+      return at;
+    };
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      Place& place = places.emplace_back();
+      place.use = uses[i];
+      if (place.use == Use::kNone) continue;
+      const TiledShape shape = ShapeOf(tensors[i]);
+      const bool is_matrix = place.use == Use::kMatrix;
+      const uint64_t elements =
+          uint64_t{tensors[i].shape[0]} * tensors[i].shape[1] * tensors[i].shape[2];
+      place.data_bytes =
+          is_matrix ? shape.QuadBytes(shape.tiles) : RowBytes(tensors[i].dtype, elements);
+      place.data = put(place.data_bytes);
+      place.scales = put(is_matrix ? shape.ScaleBytes(shape.tiles) : 0);
+    }
+  }
+  std::vector<Place> places;
+  uint64_t bytes = 0;
+};
+
+/// Packs by pieces and copies each.
+absl::Status LoadMatrix(const HostTensor& tensor, const Layout::Place& place, GpuDevice* device,
+                        DeviceBuffer& to) {
+  const TiledShape shape = ShapeOf(tensor);
+  const uint64_t tile_bytes = shape.QuadBytes(1), tile_scale_bytes = shape.ScaleBytes(1);
+  const uint32_t step = static_cast<uint32_t>(std::max<uint64_t>(1, kPackBytes / tile_bytes));
+  std::vector<std::byte> quads, scales;
+  for (uint32_t first = 0; first < shape.tiles; first += step) {
+    const uint32_t count = std::min(step, shape.tiles - first);
+    quads.assign(count * tile_bytes, std::byte{0});
+    scales.assign(count * tile_scale_bytes, std::byte{0});
+    PackTiles(shape, tensor.data, first, first + count, quads.data(), scales.data());
+    CORM_RETURN_IF_ERROR(device->Write(to, place.data + first * tile_bytes, quads));
+    CORM_RETURN_IF_ERROR(device->Write(to, place.scales + first * tile_scale_bytes, scales));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+uint64_t DeviceWeights::Bytes(std::span<const HostTensor> tensors, const Tape& tape) {
+  return Layout(tensors, tape).bytes;
+}
+
+absl::StatusOr<std::unique_ptr<DeviceWeights>> DeviceWeights::Load(
+    std::span<const HostTensor> tensors, const Tape& tape, GpuDevice* device,
+    LoadObserver* observer) {
+  const Layout layout(tensors, tape);
+  uint64_t total = 0, done = 0;
+  for (const Layout::Place& place : layout.places) total += place.data_bytes;
+  auto weights = std::make_unique<DeviceWeights>();
+  CORM_ASSIGN_OR_RETURN(weights->buffer_, device->Allocate(layout.bytes));
+  weights->tensors_.assign(tensors.begin(), tensors.end());
+  weights->places_.resize(tensors.size());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const Layout::Place& place = layout.places[i];
+    if (place.use == Use::kNone) continue;
+    weights->places_[i] = {place.data, place.scales};
+    if (place.use == Use::kVector) {
+      CORM_RETURN_IF_ERROR(
+          device->Write(*weights->buffer_, place.data, {tensors[i].data, place.data_bytes}));
+    } else {
+      CORM_RETURN_IF_ERROR(LoadMatrix(tensors[i], place, device, *weights->buffer_));
+    }
+    done += place.data_bytes;
+    if (observer == nullptr) continue;
+    observer->Copied(i);
+    observer->Loaded(static_cast<float>(static_cast<double>(done) / static_cast<double>(total)));
+  }
+  return weights;
+}
+
+}  // namespace cormorant::GPU_NAMESPACE

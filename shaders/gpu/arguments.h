@@ -1,0 +1,116 @@
+// The one argument of each kernel: addresses and sizes, frozen when a plan is made.
+//
+// `step` is the step buffer (runtime/ops/step.h) on the device; `live` the word of its header that
+// counts the rows the kernel works on. Weights lie in tiles of 32 rows by 32 columns (weights.cuh).
+#pragma once
+#include <cstdint>
+
+#include "shaders/gpu/kernel.h"
+
+namespace cormorant::GPU_NAMESPACE {
+
+/// Numbers of weight types, as kernels are instantiated by them.
+enum WeightType : uint32_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kWeightTypes };
+
+struct EmbedArguments {
+  float* y;
+  const uint32_t *quads, *scales, *step;
+  uint32_t columns, blocks;
+};
+
+struct RmsNormArguments {
+  float* y;
+  const float *x, *w;
+  const uint32_t* step;
+  uint32_t columns, live;
+  float eps;
+};
+
+struct ActArguments {
+  float* y;
+  const float *gate, *up;
+  const uint32_t* step;
+  uint32_t columns, live;
+};
+
+struct RopeArguments {
+  float* x;
+  const uint32_t *frequencies, *step;
+  uint32_t heads, head_dim, pairs;
+};
+
+struct GatherRowsArguments {
+  float* y;
+  const float* x;
+  const uint32_t* step;
+  uint32_t columns;
+};
+
+struct TopKArguments {
+  const float* x;              // [rows][count]
+  const uint32_t* indices_of;  // Names the numbers of x; null: their places.
+  float* values;               // [rows][slices][k]
+  uint32_t* indices;
+  const uint32_t* step;
+  uint32_t count, slice, k, sorted, live;  // sorted: k up to a power of two.
+};
+
+struct QuantizeXArguments {
+  const float* x;
+  uint32_t* quants;  // [rows][blocks][16]: eight words of high bytes, eight of low ones.
+  float* scales;     // [rows][blocks][2]: the scale, and the scaled sum of the quants.
+  const uint32_t* step;
+  uint32_t columns, blocks, live;
+};
+
+struct MatMulArguments {
+  float* y;
+  const float* x;
+  const uint32_t *quads, *scales, *step;
+  uint32_t rows_of_w, columns, blocks, tiles, live, accumulate;
+  const uint32_t* quants;  // Of x, as QuantizeX leaves them, for block types.
+  const float* x_scales;
+};
+
+/// Where the rows of a cache are; offsets in a page are in words (runtime/ops/kv_page.h).
+struct CacheArguments {
+  const uint32_t* step;
+  uint32_t* const* slabs;
+  const uint32_t* tables;
+  uint32_t pages_per_slab, pages_per_head, kv_heads, head_dim, layer;
+  uint32_t key_scales_at, values_at, value_scales_at, positions_at, last_important_at, page_words;
+  uint32_t keys_are_q8, values_are_q8;
+};
+
+struct KvWriteArguments {
+  CacheArguments cache;
+  const float *k, *v;
+};
+
+struct KvAgesArguments {
+  CacheArguments cache;
+  uint32_t* ages;
+};
+
+struct KvCompactArguments {
+  CacheArguments cache;
+  uint32_t* scratch;  // [heads][pages_per_head][3]: leaving rows, holes before, movers before.
+};
+
+struct KvRebaseArguments {
+  CacheArguments cache;
+  uint32_t* scratch;  // [heads][3][pages_per_head]: the map, set bits before a word, done rows.
+  const uint32_t* frequencies;
+  uint32_t pairs;
+};
+
+struct AttendArguments {
+  CacheArguments cache;
+  const float* q;
+  float *o, *scores, *partials;
+  uint32_t heads;   // Query heads of a block's group or part of one.
+  uint32_t splits;  // Of the pages of a head.
+  float scale;
+};
+
+}  // namespace cormorant::GPU_NAMESPACE

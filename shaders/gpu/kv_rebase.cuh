@@ -1,0 +1,145 @@
+// Gives rows their ranks as positions and turns their keys. See KvRebaseOp in runtime/ops/ops.h.
+//
+// A block a head. Positions of a head are distinct, so a bit map of them with sums of its words
+// gives every row its rank without sorting. The map has as many bits as the head has slots; where
+// positions go past that it is used again for the next window of positions.
+#pragma once
+#include "shaders/gpu/angle.cuh"
+#include "shaders/gpu/kv.cuh"
+
+namespace cormorant::GPU_NAMESPACE::kernels {
+
+constexpr uint32_t kRebaseThreads = 128;
+
+/// By how much a key is turned, and the pairs that are.
+struct KeyTurn {
+  const uint32_t* frequencies;
+  uint32_t pairs, positions;
+  bool is_backwards;
+};
+
+GPU_FN void TurnPair(const KeyTurn& turn, uint32_t pair, float* a, float* b) {
+  Angle angle = AngleOf(turn.frequencies, pair, turn.positions);
+  if (turn.is_backwards) angle.sin = -angle.sin;
+  const float first = *a, second = *b;
+  *a = first * angle.cos - second * angle.sin;
+  *b = first * angle.sin + second * angle.cos;
+}
+
+GPU_FN void TurnHalves(const KeyTurn& turn, uint32_t* page, uint32_t row) {
+  for (uint32_t pair = 0; pair < turn.pairs; ++pair) {
+    uint16_t* const at = Halves(page, 0) + 2 * pair * kPageRows + row;
+    float a = gpu::HalfToFloat(at[0]), b = gpu::HalfToFloat(at[kPageRows]);
+    TurnPair(turn, pair, &a, &b);
+    at[0] = static_cast<uint16_t>(gpu::FloatToHalf(a));
+    at[kPageRows] = static_cast<uint16_t>(gpu::FloatToHalf(b));
+  }
+}
+
+/// Two passes over a block's words: for the greatest magnitude, then for the quants.
+GPU_FN void TurnBlock(const CacheArguments& cache, const KeyTurn& turn, uint32_t* page,
+                      uint32_t row, uint32_t block) {
+  uint16_t* const stored = Halves(page, cache.key_scales_at) + block * kPageRows + row;
+  const float scale = gpu::HalfToFloat(*stored);
+  QuantScale next = {0.0f, 0.0f};
+  float greatest = 0.0f;
+  for (uint32_t pass = 0; pass < 2; ++pass) {
+    for (uint32_t i = 0; i < 8; ++i) {
+      uint32_t* const at = page + (block * 8 + i) * kPageRows + row;
+      const gpu::Float4 old = Dequantize(*at, scale);
+      float v[4] = {old.x, old.y, old.z, old.w};
+      uint32_t word = 0;
+      for (uint32_t j = 0; j < 4; j += 2) {
+        const uint32_t pair = block * 16 + i * 2 + j / 2;
+        if (pair < turn.pairs) TurnPair(turn, pair, &v[j], &v[j + 1]);
+        greatest = gpu::Max(greatest, gpu::Max(gpu::Abs(v[j]), gpu::Abs(v[j + 1])));
+        word |= (QuantByte(v[j], next.inverse) | QuantByte(v[j + 1], next.inverse) << 8) << (8 * j);
+      }
+      if (pass == 1) *at = word;
+    }
+    if (pass == 0) next = QuantScaleOf(greatest);
+  }
+  *stored = static_cast<uint16_t>(gpu::FloatToHalf(next.d));
+}
+
+/// Gives a row its new position and turns its key there.
+GPU_FN void MoveTo(const KvRebaseArguments& a, uint32_t* page, uint32_t row, uint32_t position) {
+  const uint32_t old = page[a.cache.positions_at + row];
+  if (old == position) return;
+  page[a.cache.positions_at + row] = position;
+  const bool is_backwards = position < old;
+  const KeyTurn turn = {a.frequencies, a.pairs, is_backwards ? old - position : position - old,
+                        is_backwards};
+  if (a.cache.keys_are_q8 == 0) return TurnHalves(turn, page, row);
+  for (uint32_t block = 0; block * 16 < a.pairs; ++block) {
+    TurnBlock(a.cache, turn, page, row, block);
+  }
+}
+
+/// Sets the set bits before each word of the map; returns all.
+GPU_FN uint32_t SumMap(const uint32_t* map, uint32_t* before, uint32_t words) {
+  GPU_SHARED(uint32_t, sums, kRebaseThreads);
+  const uint32_t thread = gpu::Thread(), threads = gpu::BlockThreads();
+  const uint32_t each = (words + threads - 1) / threads;
+  const uint32_t first = gpu::Min(thread * each, words), last = gpu::Min(first + each, words);
+  uint32_t own = 0;
+  for (uint32_t w = first; w < last; ++w) own += gpu::PopCount(map[w]);
+  sums[thread] = own;
+  gpu::Sync();
+  uint32_t sum = 0, total = 0;
+  for (uint32_t t = 0; t < threads; ++t) {
+    if (t == thread) sum = total;
+    total += sums[t];
+  }
+  for (uint32_t w = first; w < last; ++w) {
+    before[w] = sum;
+    sum += gpu::PopCount(map[w]);
+  }
+  gpu::Sync();
+  return total;
+}
+
+/// Grid: heads. Blocks have kRebaseThreads threads.
+GPU_KERNEL(kRebaseThreads) KvRebase(const KvRebaseArguments a) {
+  const CacheArguments& cache = a.cache;
+  const uint32_t thread = gpu::Thread(), threads = gpu::BlockThreads();
+  const uint32_t words = cache.pages_per_head, window = words * kPageRows;
+  const Head head = HeadOf(cache);
+  if (head.count == 0) return;
+  uint32_t* const map = a.scratch + uint64_t{head.index} * 3 * words;
+  uint32_t *const before = map + words, *const done = before + words;
+  uint32_t greatest = 0;
+  for (uint32_t slot = thread; slot < head.count; slot += threads) {
+    const uint32_t* const page = PageOfSlot(cache, head, slot);
+    greatest = gpu::Max(greatest, page[cache.positions_at + slot % kPageRows]);
+  }
+  const uint32_t last_position = gpu::BlockMax(greatest);
+  for (uint32_t w = thread; w < words; w += threads) done[w] = 0;
+  uint32_t next = Sequence(cache.step, 0, kNextPosition) - head.count;  // Position of the first.
+  for (uint32_t base = 0; base <= last_position; base += window) {
+    for (uint32_t w = thread; w < words; w += threads) map[w] = 0;
+    gpu::Sync();
+    // Rows of earlier windows may have new positions in this one: `done` knows them.
+    for (uint32_t slot = thread; slot < head.count; slot += threads) {
+      const uint32_t* const page = PageOfSlot(cache, head, slot);
+      const uint32_t place = page[cache.positions_at + slot % kPageRows] - base;
+      const bool is_done = (done[slot / 32] >> (slot % 32) & 1) != 0;
+      if (!is_done && place < window) gpu::AtomicOr(map + place / 32, 1u << (place % 32));
+    }
+    gpu::Sync();
+    const uint32_t total = SumMap(map, before, words);
+    for (uint32_t slot = thread; slot < head.count; slot += threads) {
+      uint32_t* const page = PageOfSlot(cache, head, slot);
+      const uint32_t place = page[cache.positions_at + slot % kPageRows] - base;
+      const bool is_done = (done[slot / 32] >> (slot % 32) & 1) != 0;
+      if (is_done || place >= window) continue;
+      gpu::AtomicOr(done + slot / 32, 1u << (slot % 32));
+      const uint32_t lower = map[place / 32] & ((1u << (place % 32)) - 1);
+      MoveTo(a, page, slot % kPageRows, next + before[place / 32] + gpu::PopCount(lower));
+    }
+    gpu::Sync();
+    next += total;
+  }
+}
+
+}  // namespace cormorant::GPU_NAMESPACE::kernels

@@ -1,0 +1,64 @@
+// Appends rows to the cache. See KvWriteOp in runtime/ops/ops.h.
+#pragma once
+#include "shaders/gpu/kv.cuh"
+
+namespace cormorant::GPU_NAMESPACE::kernels {
+
+/// Dimensions [first, first + 32) of a row.
+GPU_FN void StoreQ8(const CacheArguments& cache, const float* from, uint32_t first, uint32_t* page,
+                    uint32_t row, bool is_key) {
+  float greatest = 0.0f;
+  for (uint32_t d = 0; d < 32; ++d) greatest = gpu::Max(greatest, gpu::Abs(from[first + d]));
+  const QuantScale scale = QuantScaleOf(greatest);
+  const uint32_t block = first / 32, half = gpu::FloatToHalf(scale.d);
+  if (is_key) {
+    Halves(page, cache.key_scales_at)[block * kPageRows + row] = static_cast<uint16_t>(half);
+  } else {
+    Halves(page, cache.value_scales_at)[row * (cache.head_dim / 32) + block] =
+        static_cast<uint16_t>(half);
+  }
+  for (uint32_t d = first; d < first + 32; d += 4) {
+    uint32_t word = 0;
+    for (uint32_t j = 0; j < 4; ++j) word |= QuantByte(from[d + j], scale.inverse) << (8 * j);
+    page[is_key ? d / 4 * kPageRows + row : cache.values_at + (row * cache.head_dim + d) / 4] =
+        word;
+  }
+}
+
+/// A block stores one row of one KV head; a thread blocks of 32 dimensions, or single ones as f16.
+/// Grid: rows, KV heads.
+GPU_KERNEL(64) KvWrite(const KvWriteArguments a) {
+  const CacheArguments& cache = a.cache;
+  const uint32_t* const step = cache.step;
+  const uint32_t row = gpu::Block(), kv_head = gpu::BlockY(), thread = gpu::Thread();
+  if (row >= step[kStepRows]) return;
+  const uint32_t head = cache.layer * cache.kv_heads + kv_head, dims = cache.head_dim;
+  const RowPlace place = PlaceOf(step, row, head);
+  const uint32_t slot = place.visible - 1;  // The last it sees is its own.
+  uint32_t* const page =
+      PageOf(cache, Sequence(step, place.sequence, kTable), head, slot / kPageRows);
+  const uint32_t in_page = slot % kPageRows;
+  const uint64_t at = (uint64_t{row} * cache.kv_heads + kv_head) * dims;
+  for (uint32_t d = thread; d < dims; d += gpu::BlockThreads()) {
+    if (cache.keys_are_q8 == 0) {
+      Halves(page, 0)[d * kPageRows + in_page] =
+          static_cast<uint16_t>(gpu::FloatToHalf(a.k[at + d]));
+    }
+    if (cache.values_are_q8 == 0) {
+      Halves(page, cache.values_at)[in_page * dims + d] =
+          static_cast<uint16_t>(gpu::FloatToHalf(a.v[at + d]));
+    }
+  }
+  for (uint32_t d = thread * 32; d < dims; d += gpu::BlockThreads() * 32) {
+    if (cache.keys_are_q8 != 0) StoreQ8(cache, a.k + at, d, page, in_page, true);
+    if (cache.values_are_q8 != 0) StoreQ8(cache, a.v + at, d, page, in_page, false);
+  }
+  if (thread != 0) return;
+  page[cache.positions_at + in_page] = StepWord(step, kStepPositionsAt, row);
+  page[cache.last_important_at + in_page] =
+      place.i < Sequence(step, place.sequence, kPinnedRows)
+          ? kPinnedRow
+          : Sequence(step, place.sequence, kClock) + place.i + 1;
+}
+
+}  // namespace cormorant::GPU_NAMESPACE::kernels
