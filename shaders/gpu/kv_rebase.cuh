@@ -2,7 +2,7 @@
 //
 // A block a head. Positions of a head are distinct, so a bit map of them with sums of its words
 // gives every row its rank without sorting. The map has as many bits as the head has slots; where
-// positions go past that it is used again for the next window of positions.
+// positions go past that it is used again, from the next position that is left.
 #pragma once
 #include "shaders/gpu/angle.cuh"
 #include "shaders/gpu/kv.cuh"
@@ -10,6 +10,7 @@
 namespace cormorant::GPU_NAMESPACE::kernels {
 
 constexpr uint32_t kRebaseThreads = 128;
+constexpr uint32_t kNoPosition = 0xffffffffu;
 
 /// By how much a key is turned, and the pairs that are.
 struct KeyTurn {
@@ -76,6 +77,10 @@ GPU_FN void MoveTo(const KvRebaseArguments& a, uint32_t* page, uint32_t row, uin
   }
 }
 
+GPU_FN uint32_t BlockMin(uint32_t value) {
+  return ~gpu::BlockMax(~value);
+}
+
 /// Sets the set bits before each word of the map; returns all.
 GPU_FN uint32_t SumMap(const uint32_t* map, uint32_t* before, uint32_t words) {
   GPU_SHARED(uint32_t, sums, kRebaseThreads);
@@ -108,15 +113,14 @@ GPU_KERNEL(kRebaseThreads) KvRebase(const KvRebaseArguments a) {
   if (head.count == 0) return;
   uint32_t* const map = a.scratch + uint64_t{head.index} * 3 * words;
   uint32_t *const before = map + words, *const done = before + words;
-  uint32_t greatest = 0;
+  uint32_t least = kNoPosition;
   for (uint32_t slot = thread; slot < head.count; slot += threads) {
     const uint32_t* const page = PageOfSlot(cache, head, slot);
-    greatest = gpu::Max(greatest, page[cache.positions_at + slot % kPageRows]);
+    least = gpu::Min(least, page[cache.positions_at + slot % kPageRows]);
   }
-  const uint32_t last_position = gpu::BlockMax(greatest);
   for (uint32_t w = thread; w < words; w += threads) done[w] = 0;
   uint32_t next = Sequence(cache.step, 0, kNextPosition) - head.count;  // Position of the first.
-  for (uint32_t base = 0; base <= last_position; base += window) {
+  for (uint32_t base = BlockMin(least); base != kNoPosition; base = BlockMin(least)) {
     for (uint32_t w = thread; w < words; w += threads) map[w] = 0;
     gpu::Sync();
     // Rows of earlier windows may have new positions in this one: `done` knows them.
@@ -128,11 +132,16 @@ GPU_KERNEL(kRebaseThreads) KvRebase(const KvRebaseArguments a) {
     }
     gpu::Sync();
     const uint32_t total = SumMap(map, before, words);
+    least = kNoPosition;
     for (uint32_t slot = thread; slot < head.count; slot += threads) {
       uint32_t* const page = PageOfSlot(cache, head, slot);
-      const uint32_t place = page[cache.positions_at + slot % kPageRows] - base;
-      const bool is_done = (done[slot / 32] >> (slot % 32) & 1) != 0;
-      if (is_done || place >= window) continue;
+      const uint32_t position = page[cache.positions_at + slot % kPageRows];
+      if ((done[slot / 32] >> (slot % 32) & 1) != 0) continue;
+      const uint32_t place = position - base;
+      if (place >= window) {
+        least = gpu::Min(least, position);
+        continue;
+      }
       gpu::AtomicOr(done + slot / 32, 1u << (slot % 32));
       const uint32_t lower = map[place / 32] & ((1u << (place % 32)) - 1);
       MoveTo(a, page, slot % kPageRows, next + before[place / 32] + gpu::PopCount(lower));

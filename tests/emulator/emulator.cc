@@ -65,7 +65,8 @@ std::string ToString(Site site) {
 }
 
 bool IsSame(Site a, Site b) {
-  return a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0;
+  if (a.line() != b.line()) return false;
+  return a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0;
 }
 
 std::string Where(const Machine& m, uint32_t thread) {
@@ -188,10 +189,11 @@ void RunBlock(Machine& m, const Schedule& schedule, std::mt19937& random) {
 
 }  // namespace
 
-void Fail(const std::string& what, Site site) {
+void Fail(std::string what, Site site) {
   Machine& m = TheMachine();
   m.error = absl::StrCat(Where(m, m.current), " at ", ToString(site), ": ", what);
-  // The fiber is left as it is: kernels hold nothing that must be released.
+  // The fiber is left as it is: kernels hold nothing that must be released, and this is emptied.
+  std::string().swap(what);
   Switch(m.threads[m.current].fiber, m.main, /*ends=*/true);
   CORM_CHECK(false);
 }
@@ -236,7 +238,9 @@ uint64_t WaveCollective(WaveOp op, uint64_t value, uint32_t operand, Site site) 
     }
     all_here = all_here && other.state == State::kAtWave;
     if (other.state == State::kAtWave && (other.op != op || !IsSame(other.site, site))) {
-      Fail(absl::StrCat("divergent collective: thread ", t, " is at ", ToString(other.site)), site);
+      std::string what =
+          absl::StrCat("divergent collective: thread ", t, " is at ", ToString(other.site));
+      Fail(std::move(what), site);  // Temporaries of the call would be left behind.
     }
   }
   if (!all_here) {
@@ -260,8 +264,8 @@ std::byte* SharedArray(const void* key, size_t bytes, Site site) {
 
 void UseShared(const std::byte* at, size_t bytes, Use use, Site site) {
   Machine& m = TheMachine();
-  const std::string wrong = m.shared.Touch(at, bytes, use, m.current);
-  if (!wrong.empty()) Fail(wrong, site);
+  const Fault fault = m.shared.Touch(at, bytes, use, m.current);
+  if (fault != Fault::kNone) Fail(m.shared.Explain(fault), site);
 }
 
 std::string Run(const Launch& launch, const Schedule& schedule) {

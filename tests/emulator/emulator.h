@@ -69,6 +69,6 @@ uint64_t WaveCollective(WaveOp op, uint64_t value, uint32_t operand, Site site);
 std::byte* SharedArray(const void* key, size_t bytes, Site site);
 /// Tells that this thread uses bytes of shared memory.
 void UseShared(const std::byte* at, size_t bytes, Use use, Site site);
-[[noreturn]] void Fail(const std::string& what, Site site);
+[[noreturn]] void Fail(std::string what, Site site);
 
 }  // namespace cormorant::emulator

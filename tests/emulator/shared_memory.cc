@@ -27,41 +27,53 @@ std::byte* SharedMemory::Array(const void* key, size_t bytes) {
   return bytes_.data() + used_ - padded;
 }
 
-std::string SharedMemory::Touch(const std::byte* at, size_t bytes, Use use, uint32_t thread) {
-  const size_t first = static_cast<size_t>(at - bytes_.data()) / 4;
-  for (size_t i = first; i < first + bytes / 4; ++i) {
-    Word& word = words_[i];
-    const bool was_written = word.write_epoch == epoch_, was_read = word.read_epoch == epoch_;
-    if (use == Use::kRead) {
-      if (word.writer == kNobody) return "reads shared memory that nobody wrote";
-      if (was_written && word.writer != thread) {
-        return absl::StrCat(
-            "race: reads a shared word that ",
-            word.writer == kAtomics ? "an atomic operation" : absl::StrCat("thread ", word.writer),
-            " wrote since the last barrier");
-      }
-      word.reader = was_read && word.reader != thread ? kMany : static_cast<uint16_t>(thread);
-      word.read_epoch = epoch_;
-      continue;
-    }
-    const bool is_atomic = use == Use::kAtomic;
-    if (is_atomic && word.writer == kNobody) return "changes shared memory that nobody wrote";
-    const uint16_t writer = is_atomic ? kAtomics : static_cast<uint16_t>(thread);
-    if (was_written && word.writer != writer &&
-        !(is_atomic && word.writer == static_cast<uint16_t>(thread))) {
-      return absl::StrCat(
-          "race: writes a shared word that ",
-          word.writer == kAtomics ? "an atomic operation" : absl::StrCat("thread ", word.writer),
-          " wrote since the last barrier");
-    }
-    if (was_read && word.reader != thread) {
-      return absl::StrCat(
-          "race: writes a shared word that ",
-          word.reader == kMany ? "other threads" : absl::StrCat("thread ", word.reader),
-          " read since the last barrier");
-    }
-    word.writer = writer;
-    word.write_epoch = epoch_;
+Fault SharedMemory::TouchWord(Word& word, Use use, uint16_t thread) {
+  const bool was_written = word.write_epoch == epoch_, was_read = word.read_epoch == epoch_;
+  if (use == Use::kRead) {
+    culprit_ = word.writer;
+    if (word.writer == kNobody) return Fault::kReadsNothing;
+    if (was_written && word.writer != thread) return Fault::kReadsWritten;
+    word.reader = was_read && word.reader != thread ? kMany : thread;
+    word.read_epoch = epoch_;
+    return Fault::kNone;
+  }
+  const bool is_atomic = use == Use::kAtomic;
+  culprit_ = word.writer;
+  if (is_atomic && word.writer == kNobody) return Fault::kChangesNothing;
+  const uint16_t writer = is_atomic ? kAtomics : thread;
+  if (was_written && word.writer != writer && !(is_atomic && word.writer == thread)) {
+    return Fault::kWritesWritten;
+  }
+  culprit_ = word.reader;
+  if (was_read && word.reader != thread) return Fault::kWritesRead;
+  word.writer = writer;
+  word.write_epoch = epoch_;
+  return Fault::kNone;
+}
+
+Fault SharedMemory::Touch(const std::byte* at, size_t bytes, Use use, uint32_t thread) {
+  Word* word = words_.data() + static_cast<size_t>(at - bytes_.data()) / 4;
+  for (Word* const end = word + bytes / 4; word != end; ++word) {
+    const Fault fault = TouchWord(*word, use, static_cast<uint16_t>(thread));
+    if (fault != Fault::kNone) return fault;
+  }
+  return Fault::kNone;
+}
+
+std::string SharedMemory::Explain(Fault fault) const {
+  const std::string who = culprit_ == kAtomics ? "an atomic operation"
+                          : culprit_ == kMany  ? "other threads"
+                                               : absl::StrCat("thread ", culprit_);
+  switch (fault) {
+    case Fault::kNone: return "";
+    case Fault::kReadsNothing: return "reads shared memory that nobody wrote";
+    case Fault::kChangesNothing: return "changes shared memory that nobody wrote";
+    case Fault::kReadsWritten:
+      return absl::StrCat("race: reads a shared word that ", who, " wrote since the last barrier");
+    case Fault::kWritesWritten:
+      return absl::StrCat("race: writes a shared word that ", who, " wrote since the last barrier");
+    case Fault::kWritesRead:
+      return absl::StrCat("race: writes a shared word that ", who, " read since the last barrier");
   }
   return "";
 }

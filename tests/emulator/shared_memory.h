@@ -14,6 +14,15 @@
 
 namespace cormorant::emulator {
 
+enum class Fault : uint8_t {
+  kNone,
+  kReadsNothing,
+  kChangesNothing,
+  kReadsWritten,
+  kWritesWritten,
+  kWritesRead
+};
+
 class SharedMemory {
  public:
   SharedMemory() : bytes_(kSharedBytesMax), words_(kSharedBytesMax / 4) {}
@@ -24,8 +33,10 @@ class SharedMemory {
   void NextEpoch() { ++epoch_; }
   /// The array of this key; null when there is no room for a new one.
   std::byte* Array(const void* key, size_t bytes);
-  /// Empty, or what is wrong.
-  std::string Touch(const std::byte* at, size_t bytes, Use use, uint32_t thread);
+  /// What is wrong with a use, if anything. Hot: called for every word that a kernel uses.
+  Fault Touch(const std::byte* at, size_t bytes, Use use, uint32_t thread);
+  /// A fault of Touch in words, just after it.
+  std::string Explain(Fault fault) const;
 
  private:
   static constexpr uint16_t kNobody = 0xffff, kMany = 0xfffe, kAtomics = 0xfffd;
@@ -37,11 +48,13 @@ class SharedMemory {
     const void* key;
     size_t at;
   };
+  Fault TouchWord(Word& word, Use use, uint16_t thread);
 
   std::vector<std::byte> bytes_;
   std::vector<Word> words_;
   std::vector<Place> places_;
   size_t used_ = 0;
+  uint16_t culprit_ = kNobody;  // Of the last fault: who wrote or read the word.
   uint32_t epoch_ = 1;
 };
 
