@@ -36,6 +36,7 @@ struct DeviceInfo {
   std::string reason;         // Why not usable; empty when usable.
   bool by_name_only = false;  // A software driver: `auto` never takes it.
   bool is_host = false;       // Computes on the CPU, in the process's own memory.
+  bool may_join = false;      // Has memory of its own and may hold layers beside its like.
   uint64_t memory_total = 0;
   uint64_t memory_free = 0;
   std::string details;  // What kernels will be chosen by: "avx512-vnni, 2 threads".
@@ -139,6 +140,16 @@ class Backend {
                               std::span<const std::byte> from) = 0;
   virtual absl::Status Download(std::span<std::byte> to, const Buffer& from,
                                 uint64_t offset_bytes) = 0;
+
+  /// Copies from a buffer of another device, with no detour through the host's memory; nothing
+  /// where the two have no such way.
+  virtual std::optional<absl::Status> CopyFrom(Buffer& to, uint64_t to_offset, Backend& from,
+                                               const Buffer& from_buffer, uint64_t from_offset,
+                                               uint64_t bytes) {
+    static_cast<void>(to), static_cast<void>(to_offset), static_cast<void>(from);
+    static_cast<void>(from_buffer), static_cast<void>(from_offset), static_cast<void>(bytes);
+    return std::nullopt;
+  }
 
   /// Device bytes that LoadWeights will take for these tensors as `tape` uses them. Pure.
   virtual uint64_t WeightBytes(std::span<const HostTensor> tensors, const Tape& tape) const = 0;

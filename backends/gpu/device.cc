@@ -3,6 +3,8 @@
 
 #include GPU_API_NAMES
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
 
@@ -37,7 +39,7 @@ absl::Status LaunchOn(Stream stream, const Launch& launch) {
 #define GPU_TRY(call) CORM_RETURN_IF_ERROR(ToStatus(GPU_API(call), #call))
 
 DeviceBuffer::~DeviceBuffer() {
-  device_->Release(data_);
+  device_->Release(data_, bytes_);
 }
 PinnedMemory::~PinnedMemory() {
   device_->ReleasePinned(data_);
@@ -63,6 +65,7 @@ absl::StatusOr<std::vector<DeviceFacts>> GpuDevice::List() {
     facts.architecture = ArchitectureOf(properties);
     facts.processors = static_cast<uint32_t>(properties.multiProcessorCount);
     facts.memory_total = properties.totalGlobalMem;
+    facts.is_integrated = properties.integrated != 0;
   }
   return devices;
 }
@@ -100,6 +103,7 @@ absl::StatusOr<std::unique_ptr<DeviceBuffer>> GpuDevice::Allocate(uint64_t bytes
   const uint64_t taken = bytes == 0 ? 1 : bytes;  // So that it has an address.
   void* data = nullptr;
   GPU_TRY(Malloc(&data, taken));
+  held_bytes_ += bytes;
   auto buffer = std::make_unique<DeviceBuffer>(this, static_cast<std::byte*>(data), bytes);
   GPU_TRY(MemsetAsync(data, 0, taken, static_cast<Stream>(stream_)));
   GPU_TRY(StreamSynchronize(static_cast<Stream>(stream_)));
@@ -127,6 +131,27 @@ absl::Status GpuDevice::Read(std::span<std::byte> to, const DeviceBuffer& from, 
   CORM_RETURN_IF_ERROR(Enter());
   GPU_TRY(MemcpyAsync(to.data(), from.data() + offset, to.size(), GPU_API(MemcpyDeviceToHost),
                       static_cast<Stream>(stream_)));
+  GPU_TRY(StreamSynchronize(static_cast<Stream>(stream_)));
+  return absl::OkStatus();
+}
+
+absl::Status GpuDevice::CopyFrom(DeviceBuffer& to, uint64_t offset, GpuDevice& from,
+                                 const DeviceBuffer& from_buffer, uint64_t from_offset,
+                                 uint64_t bytes) {
+  CORM_RETURN_IF_ERROR(Enter());
+  if (std::find(peers_.begin(), peers_.end(), from.index_) == peers_.end()) {
+    peers_.push_back(from.index_);
+    const int peer = static_cast<int>(from.index_);
+    int can = 0;
+    GPU_TRY(DeviceCanAccessPeer(&can, static_cast<int>(index_), peer));
+    // Where it fails, or is on already, the runtime finds a way of its own.
+    if (can != 0 && GPU_API(DeviceEnablePeerAccess)(peer, 0) != GPU_API(Success)) {
+      static_cast<void>(GPU_API(GetLastError)());
+    }
+  }
+  GPU_TRY(MemcpyPeerAsync(to.data() + offset, static_cast<int>(index_),
+                          from_buffer.data() + from_offset, static_cast<int>(from.index_), bytes,
+                          static_cast<Stream>(stream_)));
   GPU_TRY(StreamSynchronize(static_cast<Stream>(stream_)));
   return absl::OkStatus();
 }
@@ -169,14 +194,15 @@ absl::Status GpuDevice::Wait(Tick tick) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::array<uint64_t, 2>> GpuDevice::Memory() {
+absl::StatusOr<uint64_t> GpuDevice::FreeMemory() {
   CORM_RETURN_IF_ERROR(Enter());
   size_t free = 0, total = 0;
   GPU_TRY(MemGetInfo(&free, &total));
-  return std::array<uint64_t, 2>{free, total};
+  return free;
 }
 
-void GpuDevice::Release(std::byte* memory) {
+void GpuDevice::Release(std::byte* memory, uint64_t bytes) {
+  held_bytes_ -= bytes;
   Enter().IgnoreError();
   static_cast<void>(GPU_API(Free)(memory));
 }

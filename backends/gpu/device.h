@@ -29,6 +29,7 @@ struct DeviceFacts {
   std::string name, architecture;
   uint32_t processors = 0;
   uint64_t memory_total = 0;
+  bool is_integrated = false;  // Its memory is the host's.
 };
 
 class GpuDevice;
@@ -91,17 +92,22 @@ class GpuDevice {
   absl::Status Write(DeviceBuffer& to, uint64_t offset, std::span<const std::byte> from);
   absl::Status Read(std::span<std::byte> to, const DeviceBuffer& from, uint64_t offset);
 
+  /// From another device, directly where the two have such a way.
+  absl::Status CopyFrom(DeviceBuffer& to, uint64_t offset, GpuDevice& from,
+                        const DeviceBuffer& from_buffer, uint64_t from_offset, uint64_t bytes);
+
   /// A graph that copies `bytes` from pinned memory to the start of `to`, then runs the launches.
   absl::StatusOr<std::unique_ptr<Graph>> Record(const PinnedMemory& from, DeviceBuffer& to,
                                                 uint64_t bytes, std::span<const Launch> launches);
   absl::StatusOr<Tick> Submit(const Graph& graph);
   absl::Status Wait(Tick tick);
 
-  /// Of the whole device: free and total bytes.
-  absl::StatusOr<std::array<uint64_t, 2>> Memory();
+  /// Of the whole device.
+  absl::StatusOr<uint64_t> FreeMemory();
+  uint64_t held_bytes() const { return held_bytes_; }  // Of its memory, by this object.
 
   /// For what they hand out.
-  void Release(std::byte* memory);
+  void Release(std::byte* memory, uint64_t bytes);
   void ReleasePinned(std::byte* memory);
   void ReleaseGraph(void* handle);
 
@@ -115,6 +121,8 @@ class GpuDevice {
   void* stream_ = nullptr;
   std::array<void*, kEvents> events_ = {};  // Of ticks, by tick modulo their number.
   Tick last_ = 0, done_ = 0;
+  uint64_t held_bytes_ = 0;
+  std::vector<uint32_t> peers_;  // Devices that copies come from.
 };
 
 }  // namespace cormorant::GPU_NAMESPACE

@@ -14,6 +14,7 @@ DeviceInfo Describe(const DeviceFacts& facts, uint32_t index) {
   info.index = index;
   info.name = facts.name;
   info.usable = true;
+  info.may_join = !facts.is_integrated;
   info.memory_total = facts.memory_total;
   info.memory_free = facts.memory_total;
   info.details = absl::StrCat(facts.architecture, ", ", facts.processors, " processors");
@@ -45,6 +46,17 @@ class GpuBackend final : public Backend {
     return device_->Read(to, static_cast<const DeviceBuffer&>(from), offset_bytes);
   }
 
+  std::optional<absl::Status> CopyFrom(Buffer& to, uint64_t to_offset, Backend& from,
+                                       const Buffer& from_buffer, uint64_t from_offset,
+                                       uint64_t bytes) override {
+    auto* const other = dynamic_cast<GpuBackend*>(&from);
+    if (other == nullptr) return std::nullopt;
+    CORM_RETURN_IF_ERROR(to.CheckRange(to_offset, bytes));
+    CORM_RETURN_IF_ERROR(from_buffer.CheckRange(from_offset, bytes));
+    return device_->CopyFrom(static_cast<DeviceBuffer&>(to), to_offset, *other->device_,
+                             static_cast<const DeviceBuffer&>(from_buffer), from_offset, bytes);
+  }
+
   uint64_t WeightBytes(std::span<const HostTensor> tensors, const Tape& tape) const override {
     return DeviceWeights::Bytes(tensors, tape);
   }
@@ -66,6 +78,13 @@ class GpuBackend final : public Backend {
     return static_cast<DevicePlan&>(plan).Submit(step);
   }
   absl::Status Wait(Tick tick) override { return device_->Wait(tick); }
+
+  /// The runtime knows what is free of the device, and this object what it holds.
+  std::optional<MemoryBudget> Budget() const override {
+    const absl::StatusOr<uint64_t> free = device_->FreeMemory();
+    if (!free.ok()) return std::nullopt;
+    return MemoryBudget{device_->held_bytes() + *free, device_->held_bytes()};
+  }
 
  private:
   const std::string name_;
@@ -100,8 +119,7 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenDevice(absl::string_view name,
   }
   CORM_ASSIGN_OR_RETURN(std::unique_ptr<GpuDevice> device, GpuDevice::Open(options.index));
   DeviceInfo info = Describe(devices[options.index], options.index);
-  CORM_ASSIGN_OR_RETURN(const auto memory, device->Memory());
-  info.memory_free = memory[0];
+  CORM_ASSIGN_OR_RETURN(info.memory_free, device->FreeMemory());
   return std::make_unique<GpuBackend>(name, std::move(info), std::move(device));
 }
 

@@ -23,6 +23,7 @@ absl::StatusOr<EngineOptions> ToEngineOptions(const corm_engine_options* options
   out.model_path = read.model_path;
   if (read.backend != nullptr) out.backend = read.backend;
   out.device = read.device;
+  out.devices = read.devices;
   out.threads = read.threads;
   out.memory_cap_bytes = read.memory_cap_bytes;
   out.kv_cap_bytes = read.kv_cap_bytes;
@@ -185,7 +186,8 @@ corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* in
     out.kv_page_bytes = plan.page_bytes;
     for (const cormorant::StagePlan& stage : plan.stages) {
       out.kv_pages += stage.page_limit;
-      if (stage.place == cormorant::MemoryPlace::kHost) out.host_layers += stage.geometry.layers;
+      const bool is_host = stage.place == cormorant::MemoryPlace::kHost;
+      (is_host ? out.host_layers : out.devices) += is_host ? stage.geometry.layers : 1;
     }
     out.architecture = config.architecture.c_str();
     out.model_name = e.model().name().c_str();

@@ -66,4 +66,10 @@ void PagePool::Trim() {
   }
 }
 
+uint32_t PagePool::held_pages() const {
+  uint32_t pages = 0;
+  for (const Slab& slab : slabs_) pages += slab.held ? slab.pages : 0;
+  return pages;
+}
+
 }  // namespace cormorant

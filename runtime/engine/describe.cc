@@ -83,7 +83,7 @@ Json DescribePlan(const EngineOptions& options, const ModelFile& model, Json* pr
   }
   const StagePlan& device = plan->device();
   Json memory = {{"cap", options.memory_cap_bytes}, {"kv_cap", options.kv_cap_bytes}};
-  memory.update(DescribeMemory(device.memory));
+  memory.update(DescribeMemory(plan->device_memory()));
   Json json = {{"backend", device.backend},
                {"device", device.device},
                {"details", device.details},
@@ -92,7 +92,7 @@ Json DescribePlan(const EngineOptions& options, const ModelFile& model, Json* pr
                {"prefill_chunk", plan->prefill_chunk},
                {"rows_per_head", plan->rows_per_head},
                {"kv_page_bytes", plan->page_bytes},
-               {"kv_pages", device.page_limit},
+               {"kv_pages", plan->device_memory().kv_pages / plan->page_bytes},
                {"memory", memory},
                {"stages", Json::array()}};
   for (const StagePlan& stage : plan->stages) json["stages"].push_back(DescribeStage(stage));

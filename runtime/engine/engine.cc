@@ -14,7 +14,10 @@
 
 namespace cormorant {
 
-absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& options) {
+namespace {
+
+/// The backend that the options name, or the best.
+absl::StatusOr<const BackendDef*> FindBackend(const EngineOptions& options) {
   const BackendDef* best = nullptr;
   std::vector<absl::string_view> known;
   for (const BackendDef* def : AllBackendDefs()) {
@@ -36,6 +39,13 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& option
         absl::StrCat("backend '", options.backend,
                      "' is not in this build; there are: ", absl::StrJoin(known, ", ")));
   }
+  return best;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& options) {
+  CORM_ASSIGN_OR_RETURN(const BackendDef* best, FindBackend(options));
   absl::StatusOr<std::unique_ptr<Backend>> backend = best->open({options.device, options.threads});
   if (!backend.ok()) return At(absl::StrCat("backend ", best->name), backend.status());
   return backend;
@@ -55,7 +65,30 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenHost(const EngineOptions& options) 
   return absl::NotFoundError("no backend of this build computes on the CPU");
 }
 
+std::vector<std::unique_ptr<Backend>> OpenOthers(const EngineOptions& options) {
+  std::vector<std::unique_ptr<Backend>> others;
+  const absl::StatusOr<const BackendDef*> def = FindBackend(options);
+  if (!def.ok()) return others;
+  for (const DeviceInfo& device : (*def)->devices()) {
+    if (options.devices != 0 && others.size() + 1 >= options.devices) break;
+    if (device.index == options.device || !device.usable || !device.may_join) continue;
+    absl::StatusOr<std::unique_ptr<Backend>> other = (*def)->open({device.index, options.threads});
+    if (other.ok()) {
+      others.push_back(*std::move(other));
+    } else {
+      Log(LogLevel::kWarning,
+          absl::StrCat("device ", device.index, " is left out: ", other.status().message()));
+    }
+  }
+  return others;
+}
+
 namespace {
+
+DeviceOpeners OpenersFor(const EngineOptions& options) {
+  return {[options] { return OpenBackend(options); }, [options] { return OpenHost(options); },
+          [options] { return OpenOthers(options); }};
+}
 
 // Steps between two looks at the device's memory.
 constexpr uint64_t kWatchInterval = 16;
@@ -67,20 +100,33 @@ absl::Status CacheLost() {
   return absl::AbortedError("the cache was lost with its device");
 }
 
-/// The plan for the device in `backends`. Where it cannot hold the model alone, the CPU's backend
-/// is opened and added.
+/// The plan for the device in `backends`. Where it cannot hold the model and its cache alone,
+/// others are opened and added, and where all of them cannot, the CPU's backend: one for each
+/// stage.
 absl::StatusOr<EnginePlan> PlanOn(std::vector<std::unique_ptr<Backend>>* backends,
-                                  const DeviceOpener& open_host, const EngineOptions& options,
+                                  const DeviceOpeners& openers, const EngineOptions& options,
                                   const ModelFile& model) {
-  const Backend& device = *backends->front();
-  absl::StatusOr<EnginePlan> plan = PlanEngine(options, model, device, nullptr);
-  if (!absl::IsResourceExhausted(plan.status()) || open_host == nullptr ||
-      device.Device().is_host) {
-    return plan;
+  std::vector<const Backend*> devices = {backends->front().get()};
+  absl::StatusOr<EnginePlan> plan = PlanEngine(options, model, devices, nullptr);
+  const bool is_enough = plan.ok() && !plan->short_of_memory;
+  const bool is_hopeless = !plan.ok() && !absl::IsResourceExhausted(plan.status());
+  if (is_enough || is_hopeless || devices.front()->Device().is_host) return plan;
+  if (openers.others != nullptr && devices.front()->Device().may_join) {
+    for (std::unique_ptr<Backend>& other : openers.others()) {
+      devices.push_back(other.get());
+      backends->push_back(std::move(other));
+    }
+    if (devices.size() > 1) plan = PlanEngine(options, model, devices, nullptr);
   }
-  CORM_ASSIGN_OR_RETURN(std::unique_ptr<Backend> host, open_host());
-  plan = PlanEngine(options, model, device, host.get());
-  backends->push_back(std::move(host));
+  std::unique_ptr<Backend> host;
+  if (!plan.ok() && openers.host != nullptr) {
+    CORM_ASSIGN_OR_RETURN(host, openers.host());
+    plan = PlanEngine(options, model, devices, host.get());
+  }
+  if (!plan.ok()) return plan;
+  const bool has_host = plan->stages.back().place == MemoryPlace::kHost;
+  backends->resize(plan->stages.size() - (has_host ? 1 : 0));
+  if (has_host) backends->push_back(std::move(host));
   return plan;
 }
 
@@ -88,7 +134,7 @@ absl::StatusOr<EnginePlan> PlanOn(std::vector<std::unique_ptr<Backend>>* backend
 class LoadTeller final : public LoadObserver {
  public:
   LoadTeller(const ModelFile& model, const EnginePlan& plan, Engine::Progress on_load)
-      : model_(model), on_load_(on_load), stage_bytes_(plan.device().memory.weights) {
+      : model_(model), on_load_(on_load), stage_bytes_(plan.stages.front().memory.weights) {
     for (const StagePlan& stage : plan.stages) total_bytes_ += stage.memory.weights;
   }
   void Loaded(float fraction) override {
@@ -118,9 +164,7 @@ Engine::~Engine() = default;
 
 absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(const EngineOptions& options,
                                                        Progress on_load, OnEvent on_event) {
-  return CreateOn(
-      {[options] { return OpenBackend(options); }, [options] { return OpenHost(options); }},
-      options, on_load, std::move(on_event));
+  return CreateOn(OpenersFor(options), options, on_load, std::move(on_event));
 }
 
 absl::StatusOr<std::shared_ptr<Engine>> Engine::CreateOn(DeviceOpeners openers,
@@ -146,7 +190,8 @@ absl::Status Engine::Load(Progress on_load) {
 absl::Status Engine::OpenStages(const DeviceOpener& open, Progress on_load) {
   std::vector<std::unique_ptr<Backend>> backends(1);
   CORM_ASSIGN_OR_RETURN(backends[0], open());
-  CORM_ASSIGN_OR_RETURN(EnginePlan plan, PlanOn(&backends, openers_.host, options_, *model_));
+  CORM_ASSIGN_OR_RETURN(EnginePlan plan, PlanOn(&backends, {open, openers_.host, openers_.others},
+                                                options_, *model_));
   std::vector<Stage::Bucket> buckets = MakeBuckets(plan);
   std::vector<std::unique_ptr<Stage>> stages;
   LoadTeller teller(*model_, plan, on_load);
@@ -437,8 +482,7 @@ absl::Status Engine::ReadTop(const Active& active, const TopKOp& from) {
 absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model) {
   std::vector<std::unique_ptr<Backend>> backends(1);
   CORM_ASSIGN_OR_RETURN(backends[0], OpenBackend(options));
-  return PlanOn(
-      &backends, [&] { return OpenHost(options); }, options, model);
+  return PlanOn(&backends, OpenersFor(options), options, model);
 }
 
 absl::Status Engine::Recover(const absl::Status& lost) {
@@ -476,24 +520,35 @@ absl::Status Engine::Recover(const absl::Status& lost) {
 }
 
 void Engine::WatchMemory() {
-  const std::optional<MemoryBudget> budget = stages_.front()->backend().Budget();
-  if (!budget.has_value()) return;
-  const MemoryLedger::Snapshot held = ledger_.Read();
-  const uint64_t planned = plan().device().memory.total();
-  const uint64_t to_come = planned - std::min(planned, held.used);
-  const bool is_short = budget->used_bytes + to_come > budget->budget_bytes;
-  const bool is_news = is_short && !is_short_;
-  is_short_ = is_short;
+  MemoryBudget sum;
+  const StagePlan* short_stage = nullptr;
+  uint64_t missing = 0;
+  for (size_t i = 0; i < stages_.size(); ++i) {
+    const std::optional<MemoryBudget> budget = stages_[i]->backend().Budget();
+    const StagePlan& planned = plan().stages[i];
+    if (!budget.has_value() || planned.place != MemoryPlace::kDevice) continue;
+    sum.budget_bytes += budget->budget_bytes;
+    sum.used_bytes += budget->used_bytes;
+    // All else was taken when the engine was made.
+    const PagePool& pool = stages_[i]->store().pool();
+    const uint64_t to_come = uint64_t{pool.page_limit() - pool.held_pages()} * plan().page_bytes;
+    if (budget->used_bytes + to_come <= budget->budget_bytes) continue;
+    short_stage = &planned;
+    missing = budget->used_bytes + to_come - budget->budget_bytes;
+  }
+  if (sum.budget_bytes == 0) return;
+  const bool is_news = short_stage != nullptr && !is_short_;
+  is_short_ = short_stage != nullptr;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    watch_.budget = *budget;
+    watch_.budget = sum;
     if (is_news) ++watch_.warnings;
   }
   if (!is_news) return;
   Tell(EngineEvent::kMemoryShort,
-       absl::StrCat("other programs have taken device memory: ", budget->budget_bytes,
-                    " bytes are left to this process, which uses ", budget->used_bytes,
-                    " and planned with ", to_come, " more; a lower --mem-cap would leave room"));
+       absl::StrCat("other programs have taken memory of ", short_stage->device, ": ", missing,
+                    " bytes of what was planned with are not there any more; a lower --mem-cap "
+                    "would leave room"));
 }
 
 MemoryWatch Engine::memory_watch() const {

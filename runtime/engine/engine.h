@@ -1,6 +1,6 @@
 // The engine: one model on one device under one cap, and the only path by which tokens run.
 //
-// It owns the stages (the device's, and the CPU's where the device cannot hold all layers), the
+// It owns the stages (those of the devices, and the CPU's where they cannot hold all layers), the
 // ledger and the model. Sessions hand it requests; the scheduler says whose tokens run next; the
 // engine makes room, fills the step buffers, replays the plans and hands logits back. There is no
 // thread of its own: of the callers waiting for a request, one drives the next step for all.
@@ -65,7 +65,9 @@ using DeviceOpener = std::function<absl::StatusOr<std::unique_ptr<Backend>>()>;
 /// Where the engine computes.
 struct DeviceOpeners {
   DeviceOpener device;
-  DeviceOpener host;  // For layers the device cannot hold, and when it is lost for good. Or null.
+  DeviceOpener host;  // For layers no device can hold, and when one is lost for good. Or null.
+  /// Further devices for what the first cannot hold, those that open, best first. Or null.
+  std::function<std::vector<std::unique_ptr<Backend>>()> others;
 };
 
 enum class EngineEvent : int32_t {
@@ -183,6 +185,9 @@ class Engine {
 
 /// Opens the backend the options name; "auto" takes the usable one with the highest priority.
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& options);
+/// Opens the other devices of the backend of `first` that can hold layers beside it, as many as the
+/// options allow. One that does not open is left out, and the log says so.
+std::vector<std::unique_ptr<Backend>> OpenOthers(const EngineOptions& options);
 /// What Engine::Create would plan, with nothing loaded.
 absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model);
 /// Opens the best backend that computes on the CPU.

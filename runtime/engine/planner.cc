@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -58,9 +59,12 @@ absl::Status CheckOptions(const EngineOptions& options, const ModelFile& model) 
 struct Problem {
   const EngineOptions& options;
   const ModelFile& model;
-  std::vector<const Backend*> backends;  // Of each stage.
-  KvGeometry geometry;                   // Of all layers, without table length.
-  std::vector<uint32_t> layers;          // Of each stage.
+  KvGeometry geometry;  // Of all layers, without table length.
+  // Of each stage:
+  std::vector<const Backend*> backends;
+  std::vector<uint64_t> caps;  // On its memory; 0: none.
+  std::vector<uint32_t> layers;
+  uint32_t devices = 1;  // So many stages are devices; one more may be the CPU.
 
   bool all_logits() const { return options.all_logits; }
   uint32_t sessions() const { return options.max_sessions; }
@@ -120,15 +124,41 @@ uint64_t PagesUnderKvCap(const Problem& problem, const EnginePlan& plan, const S
                   (share - std::min(share, stage.memory.kv_metadata)) / uint64_t{plan.page_bytes});
 }
 
-/// The cap on a stage's memory; a device that holds no more than it has free is as good as capped,
-/// less a sixteenth for what its driver needs. 0: none.
-uint64_t MemoryCap(const Problem& problem, uint32_t index) {
-  if (index > 0) return 0;
-  const DeviceInfo& device = problem.backends[index]->Device();
-  const uint64_t cap = problem.options.memory_cap_bytes;
-  if (device.is_host || device.memory_free == 0) return cap;
-  const uint64_t free = device.memory_free - device.memory_free / 16;
-  return cap == 0 ? free : std::min(cap, free);
+/// What may be taken of a device's memory: what is free, less a sixteenth for what its driver
+/// needs. 0: not known, or as much as one likes.
+uint64_t FreeMemory(const Backend& backend) {
+  const DeviceInfo& device = backend.Device();
+  return device.is_host ? 0 : device.memory_free - device.memory_free / 16;
+}
+
+/// How many of the devices hold as much as the cap allows; more would have none of it left.
+size_t DevicesUnderCap(std::span<const Backend* const> devices, uint64_t cap) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const uint64_t free = FreeMemory(*devices[i]);
+    if (free == 0) return std::max<size_t>(i, 1);  // No share could be given to it.
+    sum += free;
+    if (cap != 0 && sum >= cap) return i + 1;
+  }
+  return devices.size();
+}
+
+/// The first `count` devices as stages. What the cap leaves each is in proportion to its memory,
+/// and a device that holds no more than it has free is as good as capped.
+void UseDevices(std::span<const Backend* const> devices, uint64_t cap, Problem* problem) {
+  problem->devices = static_cast<uint32_t>(devices.size());
+  problem->backends.assign(devices.begin(), devices.end());
+  problem->caps.clear();
+  uint64_t sum = 0;
+  for (const Backend* device : devices) sum += FreeMemory(*device);
+  for (const Backend* device : devices) {
+    const uint64_t free = FreeMemory(*device);
+    uint64_t share = cap;
+    if (devices.size() > 1) {
+      share = static_cast<uint64_t>(static_cast<unsigned __int128>(cap) * free / sum);
+    }
+    problem->caps.push_back(cap == 0 || (free != 0 && free < share) ? free : share);
+  }
 }
 
 /// The plan for a given chunk.
@@ -154,17 +184,20 @@ EnginePlan SizePlan(const Problem& problem, uint32_t chunk) {
     stage.backend = std::string(problem.backends[i]->Name());
     stage.device = device.name;
     stage.details = device.details;
-    stage.place = i == 0 ? MemoryPlace::kDevice : MemoryPlace::kHost;
+    stage.place = i < problem.devices ? MemoryPlace::kDevice : MemoryPlace::kHost;
     stage.first_layer = first_layer;
     stage.geometry = plan.geometry;
     stage.geometry.layers = problem.layers[i];
     first_layer += problem.layers[i];
     SizeStage(problem, plan, i, &stage);
     uint64_t pages = PagesUnderKvCap(problem, plan, stage);
-    if (const uint64_t cap = MemoryCap(problem, i); cap != 0) {
+    if (const uint64_t cap = problem.caps[i]; cap != 0) {
       const uint64_t taken = stage.memory.total();
       const uint64_t under_cap = (cap - std::min(cap, taken)) / plan.page_bytes;
-      if (under_cap < pages) plan.capped = true;
+      if (under_cap < pages) {
+        plan.capped = true;
+        plan.short_of_memory = plan.short_of_memory || cap == FreeMemory(*problem.backends[i]);
+      }
       pages = std::min(pages, under_cap);
     }
     stage.page_limit =
@@ -204,41 +237,107 @@ bool Fits(const Problem& problem, const EnginePlan& plan) {
   });
 }
 
-/// Whether the device's pool holds kRowsWished rows a head, or what the KV cap allows.
+/// Whether the devices' pools hold kRowsWished rows a head, or what the KV cap allows.
 bool HasRoom(const Problem& problem, const EnginePlan& plan) {
-  const StagePlan& stage = plan.device();
-  const uint64_t wished = stage.geometry.heads() * CeilDiv(kRowsWished, kPageRows);
-  return stage.page_limit >= std::min(wished, PagesUnderKvCap(problem, plan, stage));
+  return std::all_of(
+      plan.stages.begin(), plan.stages.begin() + problem.devices, [&](const StagePlan& stage) {
+        const uint64_t wished = stage.geometry.heads() * CeilDiv(kRowsWished, kPageRows);
+        return stage.page_limit >= std::min(wished, PagesUnderKvCap(problem, plan, stage));
+      });
 }
 
-/// As many layers on the device as leave it a pool of some size, else as many as fit at all; the
-/// plan with one layer when none do.
-EnginePlan PlanWithHost(Problem problem, const Backend& host) {
-  const uint32_t layers = problem.layers.front();
-  problem.backends.push_back(&host);
-  const auto plan_with = [&](uint32_t on_device) {
-    problem.layers = {on_device, layers - on_device};
-    return PlanWithChunk(problem);
+/// Bytes a head that a stage's cap leaves for pages; negative when other things are too large.
+int64_t RoomPerHead(const Problem& problem, const EnginePlan& plan, size_t index) {
+  const StagePlan& stage = plan.stages[index];
+  const uint64_t taken = stage.memory.fixed() + stage.memory.kv_metadata;
+  return (static_cast<int64_t>(problem.caps[index]) - static_cast<int64_t>(taken)) /
+         stage.geometry.heads();
+}
+
+/// Spreads `count` layers over the devices, at least one each: a layer at a time goes from the one
+/// with the least room a head to the one with the most, while that helps the least. The last stage
+/// has the embedding and the output matrix, so equal shares would not do.
+EnginePlan PlanSpread(Problem* problem, uint32_t count) {
+  const uint32_t devices = problem->devices;
+  problem->layers.resize(problem->backends.size());
+  uint64_t cap_sum = 0, cap_before = 0;
+  for (uint32_t i = 0; i < devices; ++i) cap_sum += problem->caps[i];
+  for (uint32_t i = 0, before = 0; i < devices; ++i) {
+    cap_before += problem->caps[i];
+    // All up to this device, less so many that those behind it have one each.
+    const double share = static_cast<double>(cap_before) / static_cast<double>(cap_sum);
+    const auto wished = static_cast<uint32_t>(share * count + 0.5);
+    const uint32_t until = std::clamp(wished, before + 1, count - (devices - 1 - i));
+    problem->layers[i] = (i + 1 == devices ? count : until) - before;
+    before = until;
+  }
+  EnginePlan plan = PlanWithChunk(*problem);
+  for (;;) {
+    std::vector<int64_t> room;
+    for (uint32_t i = 0; i < devices; ++i) room.push_back(RoomPerHead(*problem, plan, i));
+    const auto [least, most] = std::minmax_element(room.begin(), room.end());
+    uint32_t& from = problem->layers[static_cast<size_t>(least - room.begin())];
+    uint32_t& to = problem->layers[static_cast<size_t>(most - room.begin())];
+    if (least == most || from == 1) return plan;
+    --from, ++to;
+    EnginePlan next = PlanWithChunk(*problem);
+    int64_t next_least = std::numeric_limits<int64_t>::max();
+    for (uint32_t i = 0; i < devices; ++i) {
+      next_least = std::min(next_least, RoomPerHead(*problem, next, i));
+    }
+    if (next_least <= *least) {
+      ++from, --to;
+      return plan;
+    }
+    plan = std::move(next);
+  }
+}
+
+/// The plan for `count` layers on the devices, which have caps if they are several.
+EnginePlan PlanDevices(Problem* problem, uint32_t count) {
+  if (problem->devices > 1) return PlanSpread(problem, count);
+  problem->layers.front() = count;
+  return PlanWithChunk(*problem);
+}
+
+/// As many layers on the devices as leave them pools of some size, else as many as fit at all; the
+/// plan with one layer each when none do.
+EnginePlan PlanWithHost(Problem* problem, const Backend& host) {
+  const uint32_t layers = problem->geometry.layers, devices = problem->devices;
+  problem->backends.push_back(&host);
+  problem->caps.push_back(0);
+  problem->layers.resize(devices + 1);
+  const auto plan_with = [&](uint32_t on_devices) {
+    problem->layers.back() = layers - on_devices;
+    return PlanDevices(problem, on_devices);
   };
   for (const bool wants_room : {true, false}) {
-    uint32_t most = 0, too_many = layers;
+    uint32_t most = devices - 1, too_many = layers;
     while (most + 1 < too_many) {
       const uint32_t middle = std::midpoint(most, too_many);
       const EnginePlan plan = plan_with(middle);
-      const bool is_good = Fits(problem, plan) && (!wants_room || HasRoom(problem, plan));
+      const bool is_good = Fits(*problem, plan) && (!wants_room || HasRoom(*problem, plan));
       (is_good ? most : too_many) = middle;
     }
-    if (most > 0) return plan_with(most);
+    if (most >= devices) return plan_with(most);
   }
-  return plan_with(1);
+  return plan_with(devices);
 }
 
 absl::Status TooSmall(const Problem& problem, const EnginePlan& plan) {
-  const StagePlan& stage = plan.device();
+  // The stage that lacks most.
+  const auto room = [&](const StagePlan& stage) {
+    return static_cast<int64_t>(stage.page_limit) -
+           static_cast<int64_t>(PagesMin(problem, plan, stage));
+  };
+  const auto least =
+      std::min_element(plan.stages.begin(), plan.stages.begin() + problem.devices,
+                       [&](const StagePlan& a, const StagePlan& b) { return room(a) < room(b); });
+  const StagePlan& stage = *least;
   const MemoryPlan& memory = stage.memory;
   const uint64_t kv_min = memory.kv_metadata + PagesMin(problem, plan, stage) * plan.page_bytes;
   const uint64_t memory_min = memory.fixed() + kv_min;
-  const uint64_t cap = MemoryCap(problem, 0);
+  const uint64_t cap = problem.caps[static_cast<size_t>(least - plan.stages.begin())];
   const bool is_memory = cap != 0 && cap < memory_min;
   std::string text = "the cap cannot hold this model: ";
   if (is_memory) {
@@ -297,6 +396,19 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v) {
   return absl::OkStatus();
 }
 
+MemoryPlan EnginePlan::device_memory() const {
+  MemoryPlan sum;
+  for (const StagePlan& stage : stages) {
+    if (stage.place != MemoryPlace::kDevice) continue;
+    sum.weights += stage.memory.weights;
+    sum.activations += stage.memory.activations;
+    sum.staging += stage.memory.staging;
+    sum.kv_metadata += stage.memory.kv_metadata;
+    sum.kv_pages += stage.memory.kv_pages;
+  }
+  return sum;
+}
+
 std::vector<uint32_t> EnginePlan::stage_layers() const {
   std::vector<uint32_t> layers;
   for (const StagePlan& stage : stages) layers.push_back(stage.geometry.layers);
@@ -304,7 +416,8 @@ std::vector<uint32_t> EnginePlan::stage_layers() const {
 }
 
 absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
-                                      const Backend& device, const Backend* host) {
+                                      std::span<const Backend* const> devices,
+                                      const Backend* host) {
   CORM_RETURN_IF_ERROR(CheckOptions(options, model));
   const ModelConfig& config = model.config();
   KvGeometry geometry{config.layers, config.kv_heads, config.head_dim, DType::kF16, DType::kF16, 0};
@@ -316,14 +429,27 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
                      "dimensions, this model's have ",
                      config.head_dim, "; use f16"));
   }
-  const Problem problem{options, model, {&device}, geometry, {config.layers}};
-  EnginePlan plan = PlanWithChunk(problem);
-  if (Fits(problem, plan)) return plan;
-  const StagePlan& whole = plan.device();
+  Problem problem{options, model, geometry, {}, {}, {}};
+  const uint64_t cap = options.memory_cap_bytes;
+  const size_t most = std::min<size_t>(DevicesUnderCap(devices, cap), config.layers);
+  EnginePlan plan;
+  std::optional<EnginePlan> best;
+  for (size_t count = 1; count <= most; ++count) {
+    UseDevices(devices.first(count), cap, &problem);
+    problem.layers.resize(count);
+    plan = PlanDevices(&problem, config.layers);
+    if (!Fits(problem, plan)) continue;
+    if (!plan.short_of_memory) return plan;
+    if (!best.has_value() || plan.rows_per_head > best->rows_per_head) best = plan;
+  }
+  if (best.has_value()) return *std::move(best);
+  const StagePlan& first = plan.device();
   const bool kv_cap_is_enough =
-      PagesUnderKvCap(problem, plan, whole) >= PagesMin(problem, plan, whole);
-  if (host == nullptr || config.layers < 2 || !kv_cap_is_enough) return TooSmall(problem, plan);
-  plan = PlanWithHost(problem, *host);
+      PagesUnderKvCap(problem, plan, first) >= PagesMin(problem, plan, first);
+  if (host == nullptr || config.layers <= problem.devices || !kv_cap_is_enough) {
+    return TooSmall(problem, plan);
+  }
+  plan = PlanWithHost(&problem, *host);
   if (!Fits(problem, plan)) return TooSmall(problem, plan);
   return plan;
 }

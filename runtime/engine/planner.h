@@ -1,12 +1,15 @@
 // The memory plan of an engine, made in full before anything is allocated.
 //
 // Weights, scratch of the largest step, step buffer, logits and page tables come first; the KV pool
-// gets what the caps leave. What a device cannot hold stays on the CPU: the last layers, as few as
-// will do (split.h says how a step then runs). When even that is not enough the plan fails with the
-// smallest cap that works. Pure: it asks backends sizes and allocates nothing.
+// gets what the caps leave. What a device cannot hold goes to further devices, each with a share of
+// the layers after its memory, as few devices as will do; and what all of them cannot hold stays on
+// the CPU: the last layers, as few as will do (split.h says how a step then runs). When even that
+// is not enough the plan fails with the smallest cap that works. Pure: it asks backends sizes and
+// allocates nothing.
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +25,7 @@ struct EngineOptions {
   std::string model_path;
   std::string backend = "auto";
   uint32_t device = 0;
+  uint32_t devices = 0;  // That may hold the model together; 0: all of the backend.
   uint32_t threads = 0;
   uint64_t memory_cap_bytes = 0;  // 0: none.
   uint64_t kv_cap_bytes = 0;      // 0: none.
@@ -65,10 +69,12 @@ struct EnginePlan {
   uint32_t page_bytes = 0;
   uint32_t rows_per_head = 0;         // Mean rows a head can hold with one session.
   bool capped = false;                // By the options, or by the device's own memory.
+  bool short_of_memory = false;       // A device's own memory ends before the options' caps.
   std::vector<uint32_t> row_buckets;  // Ascending; the last is the larger of chunk and sessions.
-  std::vector<StagePlan> stages;      // The device, then the CPU where it takes part.
+  std::vector<StagePlan> stages;      // The devices, then the CPU where it takes part.
 
   const StagePlan& device() const { return stages.front(); }
+  MemoryPlan device_memory() const;  // Of all devices together.
   std::vector<uint32_t> stage_layers() const;
   uint32_t out_rows(uint32_t rows, bool all_logits, uint32_t sessions) const {
     return all_logits ? rows : std::min(rows, sessions);
@@ -84,9 +90,9 @@ Tape RebaseTape(const RopeSpec& rope);
 absl::Status ParseKvType(const std::string& text, DType* k, DType* v);
 
 /// INVALID_ARGUMENT for options that can never work, RESOURCE_EXHAUSTED when the caps cannot hold
-/// the model. `host` computes the layers that `device` cannot hold; null where there is no such
-/// help, as when the device is the CPU.
+/// the model. `devices` are those that may be used, best first, at least one. `host` computes the
+/// layers that they cannot hold; null where there is no such help, as when the device is the CPU.
 absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
-                                      const Backend& device, const Backend* host);
+                                      std::span<const Backend* const> devices, const Backend* host);
 
 }  // namespace cormorant

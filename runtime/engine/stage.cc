@@ -2,6 +2,7 @@
 #include "runtime/engine/stage.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -87,6 +88,9 @@ absl::Status Stage::Compile(const Inputs& inputs) {
 absl::Status Stage::Take(const Handover& handover, Stage& from, uint32_t rows) {
   const Tensor& tensor = handover.tensor;
   const uint64_t bytes = tensor.bytes() / tensor.shape[0] * rows;
+  const std::optional<absl::Status> copied = backend_->CopyFrom(
+      *arena_, tensor.offset, *from.backend_, *from.arena_, tensor.offset, bytes);
+  if (copied.has_value()) return *copied;
   const std::span<std::byte> copy = std::span(handover_).first(bytes);
   CORM_RETURN_IF_ERROR(from.backend_->Download(copy, *from.arena_, tensor.offset));
   return backend_->Upload(*arena_, tensor.offset, copy);

@@ -1,6 +1,7 @@
 // One device's share of the model: its weights, its part of the cache, its plans.
 //
-// An engine has one stage, or two when a device cannot hold all layers and the CPU takes the rest.
+// An engine has one stage, or more when a device cannot hold all layers: other devices and the CPU
+// take the rest.
 // A step is replayed part by part (runtime/ops/split.h); what one stage computes for another is
 // copied between their arenas. Everything is charged to the ledger before it is allocated and given
 // back when the stage goes, so a lost device can be dropped and made anew.

@@ -1,6 +1,7 @@
 // Memory, streams and graphs of the emulator. See api.h.
 #include "tests/emulator/api.h"
 
+#include <array>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -30,26 +31,44 @@ namespace {
 constexpr size_t kDefaultCap = size_t{1} << 30;
 
 struct Device {
-  std::unordered_map<void*, size_t> allocations;
   size_t held = 0, cap = kDefaultCap;
-  uint64_t calls_left = 0;  // Until it is lost; 0: not counted.
+};
+struct Allocation {
+  size_t bytes;
+  int device;
+};
+/// All devices; they are lost together.
+struct Machine {
+  std::array<Device, kDevicesMost> devices;
+  int device_count = 1;
+  std::unordered_map<void*, Allocation> allocations;
+  uint64_t calls_left = 0;  // Until all is lost; 0: not counted.
   Error_t lost = Success;
   bool was_lost = false;  // By LoseAfter.
   uint32_t launches = 0;  // Seeds of schedules.
+  uint64_t peer_copies = 0;
 };
-Device& TheDevice() {
-  static Device* const device = new Device();
-  return *device;
+Machine& TheMachine() {
+  static Machine* const machine = new Machine();
+  return *machine;
+}
+thread_local int current = 0;
+
+Device& CurrentDevice() {
+  return TheMachine().devices[static_cast<size_t>(current)];
+}
+bool IsDevice(int device) {
+  return device >= 0 && device < TheMachine().device_count;
 }
 
 /// What every call asks first.
 Error_t Enter() {
-  Device& device = TheDevice();
-  if (device.calls_left > 0 && --device.calls_left == 0) {
-    device.lost = ErrorLaunchFailure;
-    device.was_lost = true;
+  Machine& machine = TheMachine();
+  if (machine.calls_left > 0 && --machine.calls_left == 0) {
+    machine.lost = ErrorLaunchFailure;
+    machine.was_lost = true;
   }
-  return device.lost;
+  return machine.lost;
 }
 
 Error_t Do(Stream_t stream, Action action) {
@@ -73,38 +92,46 @@ Error_t Destroy(T* object) {
 
 }  // namespace
 
-void SetMemoryCap(size_t bytes) {
-  TheDevice().cap = bytes == 0 ? kDefaultCap : bytes;
+void SetDeviceCount(int count) {
+  TheMachine().device_count = count;
 }
-size_t HeldBytes() {
-  return TheDevice().held;
+void SetMemoryCap(size_t bytes, int device) {
+  TheMachine().devices[static_cast<size_t>(device)].cap = bytes == 0 ? kDefaultCap : bytes;
+}
+size_t HeldBytes(int device) {
+  return TheMachine().devices[static_cast<size_t>(device)].held;
+}
+uint64_t PeerCopies() {
+  return TheMachine().peer_copies;
 }
 bool LoseAfter(uint64_t calls) {
-  Device& device = TheDevice();
-  device.calls_left = calls == 0 ? 0 : calls + 1;
-  device.lost = Success;
-  return std::exchange(device.was_lost, false);
+  Machine& machine = TheMachine();
+  machine.calls_left = calls == 0 ? 0 : calls + 1;
+  machine.lost = Success;
+  return std::exchange(machine.was_lost, false);
 }
 
 Error_t GetDeviceCount(int* count) {
-  *count = 1;
+  *count = TheMachine().device_count;
   return Success;
 }
 Error_t GetDeviceProperties(DeviceProperties* properties, int device) {
-  if (device != 0) return ErrorInvalidValue;
-  *properties = {"emulator", TheDevice().cap, 0, 0, 4, 0};
+  if (!IsDevice(device)) return ErrorInvalidValue;
+  *properties = {"emulator", TheMachine().devices[static_cast<size_t>(device)].cap, 0, 0, 4, 0, 0};
   return Success;
 }
 Error_t SetDevice(int device) {
-  return device == 0 ? Enter() : ErrorInvalidValue;
+  if (!IsDevice(device)) return ErrorInvalidValue;
+  current = device;
+  return Enter();
 }
 Error_t MemGetInfo(size_t* free, size_t* total) {
-  *total = TheDevice().cap;
-  *free = TheDevice().cap - TheDevice().held;
+  *total = CurrentDevice().cap;
+  *free = CurrentDevice().cap - CurrentDevice().held;
   return Enter();
 }
 Error_t GetLastError() {
-  return TheDevice().lost;
+  return TheMachine().lost;
 }
 const char* GetErrorString(Error_t error) {
   switch (error) {
@@ -119,22 +146,22 @@ const char* GetErrorString(Error_t error) {
 
 Error_t Malloc(void** to, size_t bytes) {
   if (const Error_t error = Enter(); error != Success) return error;
-  Device& device = TheDevice();
+  Device& device = CurrentDevice();
   if (bytes == 0) return ErrorInvalidValue;
-  if (bytes > device.cap - device.held) return ErrorMemoryAllocation;
+  if (device.held > device.cap || bytes > device.cap - device.held) return ErrorMemoryAllocation;
   *to = ::operator new (bytes, std::align_val_t{256});
   std::memset(*to, 0xff, bytes);
-  device.allocations[*to] = bytes;
+  TheMachine().allocations[*to] = {bytes, current};
   device.held += bytes;
   return Success;
 }
 Error_t Free(void* memory) {
   if (memory == nullptr) return Success;
-  Device& device = TheDevice();
-  const auto at = device.allocations.find(memory);
-  if (at == device.allocations.end()) return ErrorInvalidValue;
-  device.held -= at->second;
-  device.allocations.erase(at);
+  Machine& machine = TheMachine();
+  const auto at = machine.allocations.find(memory);
+  if (at == machine.allocations.end()) return ErrorInvalidValue;
+  machine.devices[static_cast<size_t>(at->second.device)].held -= at->second.bytes;
+  machine.allocations.erase(at);
   ::operator delete (memory, std::align_val_t{256});
   return Success;
 }
@@ -159,12 +186,26 @@ Error_t MemcpyAsync(void* to, const void* from, size_t bytes, MemcpyKind, Stream
     return Success;
   });
 }
+Error_t MemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
+                        Stream_t stream) {
+  if (!IsDevice(to_device) || !IsDevice(from_device)) return ErrorInvalidValue;
+  ++TheMachine().peer_copies;
+  return MemcpyAsync(to, from, bytes, MemcpyHostToDevice, stream);
+}
+Error_t DeviceCanAccessPeer(int* can, int device, int peer) {
+  if (!IsDevice(device) || !IsDevice(peer)) return ErrorInvalidValue;
+  *can = device != peer ? 1 : 0;
+  return Enter();
+}
+Error_t DeviceEnablePeerAccess(int peer, unsigned int) {
+  return IsDevice(peer) && peer != current ? Enter() : ErrorInvalidValue;
+}
 
 Error_t StreamCreateWithFlags(Stream_t* stream, unsigned int) {
   return Make(stream);
 }
 Error_t StreamDestroy(Stream_t stream) {
-  TheDevice().lost = Success;
+  TheMachine().lost = Success;
   return Destroy(stream);
 }
 Error_t StreamSynchronize(Stream_t) {
@@ -223,10 +264,10 @@ Error_t LaunchKernel(const void* kernel, Dim3 grid, Dim3 block, void** arguments
     launch.entry = entry;
     launch.arguments = copy.data();
     // Another order every time: what depends on it gives other bits.
-    const std::string wrong = Run(launch, {Schedule::Order::kRandom, ++TheDevice().launches});
+    const std::string wrong = Run(launch, {Schedule::Order::kRandom, ++TheMachine().launches});
     if (wrong.empty()) return Success;
     Log(LogLevel::kError, absl::StrCat("emulator: ", wrong));
-    return TheDevice().lost = ErrorLaunchFailure;
+    return TheMachine().lost = ErrorLaunchFailure;
   });
 }
 

@@ -37,7 +37,7 @@ struct Dim3 {
 struct DeviceProperties {
   char name[256];
   size_t totalGlobalMem;
-  int major, minor, multiProcessorCount, warpSize;
+  int major, minor, multiProcessorCount, warpSize, integrated;
 };
 
 Error_t GetDeviceCount(int* count);
@@ -53,6 +53,11 @@ Error_t MallocHost(void** to, size_t bytes);
 Error_t FreeHost(void* memory);
 Error_t MemsetAsync(void* to, int value, size_t bytes, Stream_t stream);
 Error_t MemcpyAsync(void* to, const void* from, size_t bytes, MemcpyKind kind, Stream_t stream);
+
+Error_t MemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, size_t bytes,
+                        Stream_t stream);
+Error_t DeviceCanAccessPeer(int* can, int device, int peer);
+Error_t DeviceEnablePeerAccess(int peer, unsigned int flags);
 
 Error_t StreamCreateWithFlags(Stream_t* stream, unsigned int flags);
 Error_t StreamDestroy(Stream_t stream);
@@ -73,9 +78,14 @@ Error_t LaunchKernel(const void* kernel, Dim3 grid, Dim3 block, void** arguments
 
 // For tests.
 
-/// Device memory that may be held at a time; allocations past it fail. 0: as at the start.
-void SetMemoryCap(size_t bytes);
-size_t HeldBytes();
+constexpr int kDevicesMost = 4;
+/// How many devices there are; 1 at the start.
+void SetDeviceCount(int count);
+/// Memory of a device that may be held at a time; allocations past it fail. 0: as at the start.
+void SetMemoryCap(size_t bytes, int device = 0);
+size_t HeldBytes(int device = 0);
+/// Copies between devices so far.
+uint64_t PeerCopies();
 /// The next `calls` calls succeed, the one after them fails as on a lost device; 0: none fails, and
 /// a lost device is found again. Whether one was lost since the last call.
 bool LoseAfter(uint64_t calls);

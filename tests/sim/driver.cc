@@ -124,7 +124,7 @@ namespace {
 
 void CheckLedger(const Engine& engine) {
   const MemoryLedger::Snapshot now = engine.memory();
-  const MemoryPlan& memory = engine.plan().device().memory;
+  const MemoryPlan memory = engine.plan().device_memory();
   ASSERT_TRUE(now.cap == 0 || now.peak <= now.cap) << now.peak << " of " << now.cap;
   ASSERT_TRUE(now.kv_cap == 0 || now.kv_peak <= now.kv_cap) << now.kv_peak << " of " << now.kv_cap;
   ASSERT_LE(now.used, now.peak);

@@ -16,6 +16,7 @@ struct Faults {
   bool is_gone = false;        // It cannot be opened.
   uint32_t after_opening = 0;  // fail_in of a device that is opened again.
   bool is_host = true;
+  bool may_join = false;
   uint64_t memory_free = 0;
   std::optional<MemoryBudget> budget;
 
@@ -28,6 +29,7 @@ class FaultyBackend final : public Backend {
   FaultyBackend(std::unique_ptr<Backend> inner, std::shared_ptr<Faults> faults)
       : inner_(std::move(inner)), faults_(std::move(faults)), info_(inner_->Device()) {
     info_.is_host = faults_->is_host;
+    info_.may_join = faults_->may_join;
     info_.memory_free = faults_->memory_free;
   }
 

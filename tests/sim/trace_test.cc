@@ -69,7 +69,8 @@ class Trace {
     const auto backend = OpenBackend(options_);
     EngineOptions uncapped = options_;
     uncapped.kv_cap_bytes = uncapped.memory_cap_bytes = 0;
-    return PlanEngine(uncapped, **model, **backend, nullptr)->device().memory.fixed();
+    const Backend* const devices[] = {backend->get()};
+    return PlanEngine(uncapped, **model, devices, nullptr)->device().memory.fixed();
   }
 
   void Step() {

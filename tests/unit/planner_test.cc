@@ -5,6 +5,7 @@
 // that a refusal names must give a plan, and one byte less must be refused with the same figure.
 #include "runtime/engine/planner.h"
 
+#include <array>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -52,7 +53,9 @@ class Planner : public ::testing::TestWithParam<const char*> {
     backend_ = *std::move(backend);
   }
 
-  absl::StatusOr<EnginePlan> Plan() { return PlanEngine(options, *model_, *backend_, nullptr); }
+  absl::StatusOr<EnginePlan> Plan() {
+    return PlanEngine(options, *model_, std::array<const Backend*, 1>{backend_.get()}, nullptr);
+  }
   EnginePlan PlanOk() {
     const absl::StatusOr<EnginePlan> plan = Plan();
     EXPECT_TRUE(plan.ok()) << plan.status();

@@ -142,6 +142,9 @@ void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_requ
       "Where it runs: auto, cpu, vulkan, cuda, hip (`cormorant devices` lists them)")
       ->capture_default_str();
   add("--device", options.device, "Which device of the backend")->capture_default_str();
+  add("--devices", options.devices,
+      "So many devices at most, --device first, share a model that one cannot hold; 0: all")
+      ->capture_default_str();
   add("--threads", options.threads, "CPU threads; 0: one for each physical core");
   AddBytesOption(command, "--mem-cap", options.mem_cap_bytes,
                  "Cap on all device memory of the engine; K M G are binary; 0: none (default)");
@@ -219,6 +222,7 @@ corm_engine_options EngineOptionsFor(const EngineOptions& options) {
   api.model_path = options.model.c_str();
   api.backend = options.backend.c_str();
   api.device = options.device;
+  api.devices = options.devices;
   api.threads = options.threads;
   api.memory_cap_bytes = options.mem_cap_bytes;
   api.kv_cap_bytes = options.kv_cap_bytes;

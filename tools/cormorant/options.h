@@ -26,6 +26,7 @@ struct EngineOptions {
   std::string model;
   std::string backend = "auto";
   uint32_t device = 0;
+  uint32_t devices = 0;
   uint32_t threads = 0;
   uint64_t mem_cap_bytes = 0;
   uint64_t kv_cap_bytes = 0;

@@ -106,6 +106,9 @@ typedef struct corm_engine_options {
   void* on_load_user;
   corm_event_fn on_event; /* May be NULL. */
   void* on_event_user;
+  uint32_t devices; /* At most so many devices of the backend, `device` the first, may hold the
+                       model together: each takes some layers where one alone has too little memory.
+                       0 (default): all that there are. */
 } corm_engine_options;
 CORM_API void corm_engine_options_init(corm_engine_options* options);
 
@@ -132,6 +135,7 @@ typedef struct corm_engine_info {
   const char* backend;
   const char* device;
   uint32_t host_layers; /* Of the layers, the last ones, on the CPU beside the device. */
+  uint32_t devices;     /* That hold the other layers. */
 } corm_engine_info;
 CORM_API void corm_engine_info_init(corm_engine_info* info);
 CORM_API corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* info);
