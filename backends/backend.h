@@ -134,6 +134,14 @@ class Backend {
   /// Pure: same answer every time. Asked for every op before weights load.
   virtual SupportAnswer Supports(const Op& op) const = 0;
 
+  /// The device hands out memory in pieces of so many bytes: an allocation takes whole ones.
+  virtual uint64_t Granularity() const { return 1; }
+  /// Takes `bytes` in one piece, for allocations to come that live together: Allocate gives from it
+  /// as long as it lasts. Nothing to do where the granularity is 1.
+  virtual absl::Status Reserve(uint64_t bytes) {
+    static_cast<void>(bytes);
+    return absl::OkStatus();
+  }
   /// Zeroed memory, or RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) = 0;
   virtual absl::Status Upload(Buffer& to, uint64_t offset_bytes,

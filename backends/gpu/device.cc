@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
+#include "runtime/base/units.h"
 
 namespace cormorant::GPU_NAMESPACE {
 namespace {
@@ -86,6 +87,7 @@ absl::StatusOr<std::unique_ptr<GpuDevice>> GpuDevice::Open(uint32_t index) {
 
 GpuDevice::~GpuDevice() {
   Enter().IgnoreError();
+  if (reserved_ != nullptr) Give(reserved_, reserved_bytes_);
   // A lost device fails these too; there is nothing to be done about it then.
   for (void* event : events_) {
     if (event != nullptr) static_cast<void>(GPU_API(EventDestroy)(static_cast<Event>(event)));
@@ -98,13 +100,43 @@ absl::Status GpuDevice::Enter() {
   return absl::OkStatus();
 }
 
+uint64_t AllocationGranularity() {
+  return Granularity();
+}
+
+absl::StatusOr<std::byte*> GpuDevice::Take(uint64_t bytes) {
+  void* data = nullptr;
+  GPU_TRY(Malloc(&data, bytes));
+  held_bytes_ += RoundUp(bytes, Granularity());
+  return static_cast<std::byte*>(data);
+}
+
+void GpuDevice::Give(std::byte* memory, uint64_t bytes) {
+  held_bytes_ -= RoundUp(bytes, Granularity());
+  static_cast<void>(GPU_API(Free)(memory));
+}
+
+absl::Status GpuDevice::Reserve(uint64_t bytes) {
+  if (Granularity() == 1 || reserved_ != nullptr) return absl::OkStatus();
+  CORM_RETURN_IF_ERROR(Enter());
+  CORM_ASSIGN_OR_RETURN(reserved_, Take(bytes));
+  reserved_bytes_ = bytes;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<DeviceBuffer>> GpuDevice::Allocate(uint64_t bytes) {
   CORM_RETURN_IF_ERROR(Enter());
-  const uint64_t taken = bytes == 0 ? 1 : bytes;  // So that it has an address.
-  void* data = nullptr;
-  GPU_TRY(Malloc(&data, taken));
-  held_bytes_ += bytes;
-  auto buffer = std::make_unique<DeviceBuffer>(this, static_cast<std::byte*>(data), bytes);
+  const uint64_t taken = std::max<uint64_t>(bytes, 1);  // So that it has an address.
+  std::byte* data = nullptr;
+  if (const uint64_t part = RoundUp(taken, kPartAlignment);
+      part <= reserved_bytes_ - reserved_used_) {
+    data = reserved_ + reserved_used_;
+    reserved_used_ += part;
+    ++reserved_buffers_;
+  } else {
+    CORM_ASSIGN_OR_RETURN(data, Take(taken));
+  }
+  auto buffer = std::make_unique<DeviceBuffer>(this, data, bytes);
   GPU_TRY(MemsetAsync(data, 0, taken, static_cast<Stream>(stream_)));
   GPU_TRY(StreamSynchronize(static_cast<Stream>(stream_)));
   return buffer;
@@ -202,9 +234,12 @@ absl::StatusOr<uint64_t> GpuDevice::FreeMemory() {
 }
 
 void GpuDevice::Release(std::byte* memory, uint64_t bytes) {
-  held_bytes_ -= bytes;
   Enter().IgnoreError();
-  static_cast<void>(GPU_API(Free)(memory));
+  if (memory >= reserved_ && memory < reserved_ + reserved_bytes_) {
+    if (--reserved_buffers_ == 0) reserved_used_ = 0;
+    return;
+  }
+  Give(memory, std::max<uint64_t>(bytes, 1));
 }
 void GpuDevice::ReleasePinned(std::byte* memory) {
   Enter().IgnoreError();

@@ -32,6 +32,9 @@ struct DeviceFacts {
   bool is_integrated = false;  // Its memory is the host's.
 };
 
+/// Memory is handed out in pieces of so many bytes.
+uint64_t AllocationGranularity();
+
 class GpuDevice;
 
 class DeviceBuffer final : public Buffer {
@@ -87,6 +90,8 @@ class GpuDevice {
   static absl::StatusOr<std::unique_ptr<GpuDevice>> Open(uint32_t index);
   ~GpuDevice();
 
+  /// Memory for allocations to come, in one piece; once they and it are given back, for others.
+  absl::Status Reserve(uint64_t bytes);
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(uint64_t bytes);  // Zeroed.
   absl::StatusOr<std::unique_ptr<PinnedMemory>> AllocatePinned(uint64_t bytes);
   absl::Status Write(DeviceBuffer& to, uint64_t offset, std::span<const std::byte> from);
@@ -114,6 +119,8 @@ class GpuDevice {
  private:
   static constexpr uint32_t kEvents = 8;
   explicit GpuDevice(uint32_t index) : index_(index) {}
+  absl::StatusOr<std::byte*> Take(uint64_t bytes);
+  void Give(std::byte* memory, uint64_t bytes);
   /// The runtime's calls are about the thread's current device.
   absl::Status Enter();
 
@@ -122,6 +129,10 @@ class GpuDevice {
   std::array<void*, kEvents> events_ = {};  // Of ticks, by tick modulo their number.
   Tick last_ = 0, done_ = 0;
   uint64_t held_bytes_ = 0;
+  // What Reserve took, how much of it is given out, and to how many buffers.
+  std::byte* reserved_ = nullptr;
+  uint64_t reserved_bytes_ = 0, reserved_used_ = 0;
+  uint32_t reserved_buffers_ = 0;
   std::vector<uint32_t> peers_;  // Devices that copies come from.
 };
 

@@ -33,6 +33,8 @@ class GpuBackend final : public Backend {
     return {why.empty() ? Support::kNative : Support::kNone, why};
   }
 
+  uint64_t Granularity() const override { return AllocationGranularity(); }
+  absl::Status Reserve(uint64_t bytes) override { return device_->Reserve(bytes); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(uint64_t bytes) override {
     return device_->Allocate(bytes);
   }

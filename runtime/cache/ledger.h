@@ -25,7 +25,7 @@ enum class MemoryCategory : uint8_t {
   kKvMetadata,   // Page tables.
   kActivations,  // Temporaries of a step and scratch of its kernels.
   kStaging,      // What is copied between host and device: step buffer, logits.
-  kProgram,      // Compiled plans.
+  kProgram,      // Compiled plans, and what the device rounds up.
 };
 constexpr size_t kMemoryCategories = 6;
 

@@ -65,7 +65,8 @@ Json DescribeText(const GgufFile& file, Json* problems) {
 Json DescribeMemory(const MemoryPlan& memory) {
   return {{"total", memory.total()},           {"weights", memory.weights},
           {"kv_pages", memory.kv_pages},       {"kv_metadata", memory.kv_metadata},
-          {"activations", memory.activations}, {"staging", memory.staging}};
+          {"activations", memory.activations}, {"staging", memory.staging},
+          {"program", memory.program}};
 }
 
 Json DescribeStage(const StagePlan& stage) {

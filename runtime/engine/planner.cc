@@ -18,6 +18,8 @@ namespace cormorant {
 namespace {
 
 constexpr uint64_t kSlabBytes = 16u << 20;
+// Lost between allocations that share a piece of memory.
+constexpr uint64_t kAlignmentSlack = 16u << 10;
 constexpr uint32_t kChunkMax = 256;
 constexpr uint32_t kChunkMin = 32;
 // The smallest pool worth running, in pages of a head.
@@ -106,6 +108,28 @@ void SizeStage(const Problem& problem, const EnginePlan& plan, uint32_t index, S
   memory.activations += arena;
   memory.staging += out + step_bytes;
   memory.kv_metadata = uint64_t{problem.sessions()} * heads * stage->geometry.pages_per_head * 4;
+  if (const uint64_t piece = backend.Granularity(); piece > 1) {
+    const uint64_t taken = memory.total();
+    memory.program = RoundUp(taken + kAlignmentSlack, piece) - taken;
+  }
+}
+
+uint64_t PagesPerSlab(const EnginePlan& plan) {
+  return std::max<uint64_t>(kSlabBytes / plan.page_bytes, 1);
+}
+
+/// What a device takes for the slabs of so many pages.
+uint64_t SlabBytes(const EnginePlan& plan, const Backend& backend, uint64_t pages) {
+  const uint64_t each = PagesPerSlab(plan), piece = backend.Granularity();
+  return pages / each * RoundUp(each * plan.page_bytes, piece) +
+         RoundUp(pages % each * plan.page_bytes, piece);
+}
+
+/// The most pages whose slabs take no more than `bytes`.
+uint64_t PagesWithin(const EnginePlan& plan, const Backend& backend, uint64_t bytes) {
+  const uint64_t each = PagesPerSlab(plan), piece = backend.Granularity();
+  const uint64_t slab = RoundUp(each * plan.page_bytes, piece), rest = bytes % slab;
+  return bytes / slab * each + std::min(each, (rest - rest % piece) / plan.page_bytes);
 }
 
 /// Pages that full sessions could use, and so the most worth having.
@@ -193,7 +217,8 @@ EnginePlan SizePlan(const Problem& problem, uint32_t chunk) {
     uint64_t pages = PagesUnderKvCap(problem, plan, stage);
     if (const uint64_t cap = problem.caps[i]; cap != 0) {
       const uint64_t taken = stage.memory.total();
-      const uint64_t under_cap = (cap - std::min(cap, taken)) / plan.page_bytes;
+      const uint64_t under_cap =
+          PagesWithin(plan, *problem.backends[i], cap - std::min(cap, taken));
       if (under_cap < pages) {
         plan.capped = true;
         plan.short_of_memory = plan.short_of_memory || cap == FreeMemory(*problem.backends[i]);
@@ -203,7 +228,7 @@ EnginePlan SizePlan(const Problem& problem, uint32_t chunk) {
     stage.page_limit =
         static_cast<uint32_t>(std::min<uint64_t>(pages, std::numeric_limits<int32_t>::max()));
     stage.pages_per_slab = static_cast<uint32_t>(
-        std::clamp<uint64_t>(kSlabBytes / plan.page_bytes, 1, std::max(1u, stage.page_limit)));
+        std::min<uint64_t>(PagesPerSlab(plan), std::max(1u, stage.page_limit)));
     stage.memory.kv_pages = uint64_t{stage.page_limit} * plan.page_bytes;
     plan.rows_per_head = std::min(
         plan.rows_per_head,
@@ -335,9 +360,12 @@ absl::Status TooSmall(const Problem& problem, const EnginePlan& plan) {
                        [&](const StagePlan& a, const StagePlan& b) { return room(a) < room(b); });
   const StagePlan& stage = *least;
   const MemoryPlan& memory = stage.memory;
-  const uint64_t kv_min = memory.kv_metadata + PagesMin(problem, plan, stage) * plan.page_bytes;
-  const uint64_t memory_min = memory.fixed() + kv_min;
-  const uint64_t cap = problem.caps[static_cast<size_t>(least - plan.stages.begin())];
+  const size_t index = static_cast<size_t>(least - plan.stages.begin());
+  const uint64_t pages_min = PagesMin(problem, plan, stage);
+  const uint64_t kv_min = memory.kv_metadata + pages_min * plan.page_bytes;
+  const uint64_t memory_min =
+      memory.fixed() + memory.kv_metadata + SlabBytes(plan, *problem.backends[index], pages_min);
+  const uint64_t cap = problem.caps[index];
   const bool is_memory = cap != 0 && cap < memory_min;
   std::string text = "the cap cannot hold this model: ";
   if (is_memory) {
@@ -403,6 +431,7 @@ MemoryPlan EnginePlan::device_memory() const {
     sum.weights += stage.memory.weights;
     sum.activations += stage.memory.activations;
     sum.staging += stage.memory.staging;
+    sum.program += stage.memory.program;
     sum.kv_metadata += stage.memory.kv_metadata;
     sum.kv_pages += stage.memory.kv_pages;
   }

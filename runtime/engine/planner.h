@@ -45,8 +45,9 @@ struct MemoryPlan {
   uint64_t staging = 0;
   uint64_t kv_metadata = 0;
   uint64_t kv_pages = 0;  // Upper bound.
+  uint64_t program = 0;   // What the device rounds up, beside pages.
 
-  uint64_t fixed() const { return weights + activations + staging; }
+  uint64_t fixed() const { return weights + activations + staging + program; }
   uint64_t kv() const { return kv_metadata + kv_pages; }
   uint64_t total() const { return fixed() + kv(); }
 };

@@ -38,11 +38,14 @@ absl::Status Stage::Load(const Inputs& inputs, MemoryLedger* ledger, LoadObserve
   for (const auto& [category, bytes] :
        {std::pair(MemoryCategory::kActivations, plan.memory.activations),
         std::pair(MemoryCategory::kStaging, plan.memory.staging),
+        std::pair(MemoryCategory::kProgram, plan.memory.program),
         std::pair(MemoryCategory::kWeights, plan.memory.weights)}) {
     CORM_ASSIGN_OR_RETURN(Reservation taken,
                           Reservation::Take(ledger, plan.place, category, bytes));
     reserved_.push_back(std::move(taken));
   }
+  // All that follows but pages.
+  CORM_RETURN_IF_ERROR(backend_->Reserve(plan.memory.fixed() + plan.memory.kv_metadata));
   CORM_ASSIGN_OR_RETURN(weights_,
                         backend_->LoadWeights(inputs.model.HostTensors(), tape, observer));
   return absl::OkStatus();

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "platform/log.h"
+#include "runtime/base/units.h"
 #include "tests/emulator/emulator.h"
 
 namespace cormorant::emulator::api {
@@ -47,6 +48,7 @@ struct Machine {
   bool was_lost = false;  // By LoseAfter.
   uint32_t launches = 0;  // Seeds of schedules.
   uint64_t peer_copies = 0;
+  size_t granularity = 1;
 };
 Machine& TheMachine() {
   static Machine* const machine = new Machine();
@@ -101,6 +103,12 @@ void SetMemoryCap(size_t bytes, int device) {
 size_t HeldBytes(int device) {
   return TheMachine().devices[static_cast<size_t>(device)].held;
 }
+void SetGranularity(size_t bytes) {
+  TheMachine().granularity = bytes;
+}
+size_t Granularity() {
+  return TheMachine().granularity;
+}
 uint64_t PeerCopies() {
   return TheMachine().peer_copies;
 }
@@ -148,11 +156,12 @@ Error_t Malloc(void** to, size_t bytes) {
   if (const Error_t error = Enter(); error != Success) return error;
   Device& device = CurrentDevice();
   if (bytes == 0) return ErrorInvalidValue;
-  if (device.held > device.cap || bytes > device.cap - device.held) return ErrorMemoryAllocation;
+  const size_t taken = RoundUp(bytes, TheMachine().granularity);
+  if (device.held > device.cap || taken > device.cap - device.held) return ErrorMemoryAllocation;
   *to = ::operator new (bytes, std::align_val_t{256});
   std::memset(*to, 0xff, bytes);
-  TheMachine().allocations[*to] = {bytes, current};
-  device.held += bytes;
+  TheMachine().allocations[*to] = {taken, current};
+  device.held += taken;
   return Success;
 }
 Error_t Free(void* memory) {

@@ -84,6 +84,9 @@ void SetDeviceCount(int count);
 /// Memory of a device that may be held at a time; allocations past it fail. 0: as at the start.
 void SetMemoryCap(size_t bytes, int device = 0);
 size_t HeldBytes(int device = 0);
+/// Of allocations; 1 at the start: each has red zones of its own then.
+void SetGranularity(size_t bytes);
+size_t Granularity();
 /// Copies between devices so far.
 uint64_t PeerCopies();
 /// The next `calls` calls succeed, the one after them fails as on a lost device; 0: none fails, and

@@ -191,41 +191,81 @@ TEST(Devices, OneThatIsLostCostsNoToken) {
 }
 
 #if defined(CORMORANT_EMULATORS)
-TEST(Devices, OfTheEmulatorCopyToEachOther) {
+/// Sets the emulator back as it was.
+class EmulatedDevices : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    emulator::api::SetDeviceCount(1);
+    emulator::api::SetGranularity(1);
+    for (int i = 0; i < 2; ++i) emulator::api::SetMemoryCap(0, i);
+  }
+  static absl::StatusOr<std::shared_ptr<Engine>> Open(const EngineOptions& options) {
+    const BackendDef& def = *emulator::BackendDefs()[1];
+    DeviceOpeners openers;
+    openers.device = [&] { return def.open({0, 1}); };
+    openers.others = [&] {
+      std::vector<std::unique_ptr<Backend>> others;
+      auto other = def.open({1, 1});
+      if (other.ok()) others.push_back(*std::move(other));
+      return others;
+    };
+    return Engine::CreateOn(openers, options, [](uint64_t, uint64_t) { return true; });
+  }
+};
+
+TEST_F(EmulatedDevices, CopyToEachOther) {
   const TinyModel model(kSevenLayers);
-  const BackendDef& def = *emulator::BackendDefs()[1];
-  World split(model, {});
-  DeviceOpeners openers;
-  openers.device = [&] { return def.open({0, 1}); };
-  const auto nobody = [](uint64_t, uint64_t) { return true; };
-  const auto alone = Engine::CreateOn(openers, split.options, nobody);
-  ASSERT_TRUE(alone.ok()) << alone.status();
-  const uint64_t each = (*alone)->plan().device().memory.total() * 3 / 4;
-  const uint64_t held = emulator::api::HeldBytes(0);
-  emulator::api::SetDeviceCount(2);
-  emulator::api::SetMemoryCap(held + each, 0);
-  emulator::api::SetMemoryCap(each, 1);
-  openers.others = [&] {
-    std::vector<std::unique_ptr<Backend>> others;
-    others.push_back(*def.open({1, 1}));
-    return others;
-  };
-  const auto made = Engine::CreateOn(openers, split.options, nobody);
-  ASSERT_TRUE(made.ok()) << made.status();
-  split.engine = *made;
-  ASSERT_EQ(split.layers().size(), 2u);
-  EXPECT_LE(emulator::api::HeldBytes(0), held + each);
-  EXPECT_LE(emulator::api::HeldBytes(1), each);
+  const EngineOptions options = Options(model, "cpu");
   std::mt19937 random(1);
   const std::vector<uint32_t> ids = RandomIds(random, 40, model.vocab());
+  std::vector<float> want;
+  uint64_t each = 0;
   {
-    const auto a = MakeSession(*alone, "corm"), b = MakeSession(split.engine, "corm");
-    EXPECT_EQ(Score(*a, ids), Score(*b, ids));
+    const auto alone = Open(options);
+    ASSERT_TRUE(alone.ok()) << alone.status();
+    each = (*alone)->plan().device().memory.total() * 3 / 4;
+    want = Score(*MakeSession(*alone, "corm"), ids);
   }
+  emulator::api::SetDeviceCount(2);
+  for (int i = 0; i < 2; ++i) emulator::api::SetMemoryCap(each, i);
+  const auto split = Open(options);
+  ASSERT_TRUE(split.ok()) << split.status();
+  ASSERT_EQ((*split)->plan().stages.size(), 2u);
+  EXPECT_EQ(Score(*MakeSession(*split, "corm"), ids), want);
+  for (int i = 0; i < 2; ++i) EXPECT_LE(emulator::api::HeldBytes(i), each);
   EXPECT_GT(emulator::api::PeerCopies(), 0u);
-  split.engine.reset();
-  emulator::api::SetDeviceCount(1);
-  for (int i = 0; i < 2; ++i) emulator::api::SetMemoryCap(0, i);
+}
+
+TEST_F(EmulatedDevices, HoldNoMoreThanTheCapWhateverTheyRoundUp) {
+  const TinyModel model;
+  for (const size_t granularity : {size_t{1}, size_t{64} << 10, size_t{2} << 20}) {
+    emulator::api::SetGranularity(granularity);
+    EngineOptions options = Options(model, "cpu");
+    options.memory_cap_bytes = 1;
+    const absl::Status refused = Open(options).status();
+    const absl::string_view mark = "the smallest cap that works is ";
+    const size_t at = refused.message().find(mark);
+    ASSERT_NE(at, absl::string_view::npos) << refused;
+    const uint64_t smallest = std::stoull(std::string(refused.message().substr(at + mark.size())));
+    for (const uint64_t cap :
+         {smallest, smallest + 3 * granularity / 2, smallest + 5 * granularity}) {
+      options.memory_cap_bytes = cap;
+      const auto engine = Open(options);
+      ASSERT_TRUE(engine.ok()) << engine.status();
+      const auto session = MakeSession(*engine, "corm");
+      std::mt19937 random(2);
+      for (uint32_t turn = 0; turn < 3; ++turn) {
+        ASSERT_TRUE(Append(*session, RandomIds(random, 60, model.vocab())).ok());
+        EXPECT_LE(emulator::api::HeldBytes(0), cap) << granularity;
+        const Session* const sessions[] = {session.get()};
+        ASSERT_NO_FATAL_FAILURE(CheckInvariants(**engine, sessions));
+      }
+      if (granularity == 1 && cap == smallest) {
+        EXPECT_GT(session->stats().evicted_total, 0u);
+      }
+    }
+    EXPECT_EQ(emulator::api::HeldBytes(0), 0u);
+  }
 }
 #endif
 

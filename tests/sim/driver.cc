@@ -137,6 +137,7 @@ void CheckLedger(const Engine& engine) {
   ASSERT_EQ(of(MemoryCategory::kWeights), memory.weights);
   ASSERT_EQ(of(MemoryCategory::kActivations), memory.activations);
   ASSERT_EQ(of(MemoryCategory::kStaging), memory.staging);
+  ASSERT_EQ(of(MemoryCategory::kProgram), memory.program);
   ASSERT_EQ(of(MemoryCategory::kKvMetadata), memory.kv_metadata);
   ASSERT_EQ(of(MemoryCategory::kKvPages) % engine.plan().page_bytes, 0u);
   const uint64_t device_kv = of(MemoryCategory::kKvPages) + memory.kv_metadata;

@@ -151,7 +151,7 @@ typedef struct corm_memory_stats {
   uint64_t kv_metadata;
   uint64_t activations;
   uint64_t staging;
-  uint64_t program;
+  uint64_t program; /* Compiled plans, and what the device adds to round up. */
   uint64_t kv_cap;  /* 0: none. */
   uint64_t kv_peak; /* Greatest size of the KV store so far, host_layers included. */
   uint64_t host;    /* Taken by the host_layers, all categories. */
