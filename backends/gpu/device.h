@@ -83,7 +83,7 @@ class GpuDevice {
  public:
   /// Every device; FAILED_PRECONDITION with the reason when there is no driver or no device.
   static absl::StatusOr<std::vector<DeviceFacts>> List();
-  static absl::StatusOr<std::unique_ptr<GpuDevice>> Open(uint32_t index);
+  static absl::StatusOr<std::unique_ptr<GpuDevice>> Open(uint32_t index, uint32_t processors);
   ~GpuDevice();
 
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(uint64_t bytes);  // Zeroed.
@@ -97,6 +97,7 @@ class GpuDevice {
   absl::StatusOr<Tick> Submit(const Graph& graph);
   absl::Status Wait(Tick tick);
 
+  uint32_t processors() const { return processors_; }
   /// Of the whole device: free and total bytes.
   absl::StatusOr<std::array<uint64_t, 2>> Memory();
 
@@ -107,11 +108,11 @@ class GpuDevice {
 
  private:
   static constexpr uint32_t kEvents = 8;
-  explicit GpuDevice(uint32_t index) : index_(index) {}
+  GpuDevice(uint32_t index, uint32_t processors) : index_(index), processors_(processors) {}
   /// The runtime's calls are about the thread's current device.
   absl::Status Enter();
 
-  const uint32_t index_;
+  const uint32_t index_, processors_;
   void* stream_ = nullptr;
   std::array<void*, kEvents> events_ = {};  // Of ticks, by tick modulo their number.
   Tick last_ = 0, done_ = 0;

@@ -98,7 +98,8 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenDevice(absl::string_view name,
                                                    " was asked for; there are ", devices.size(),
                                                    " of ", name, ", see `cormorant devices`"));
   }
-  CORM_ASSIGN_OR_RETURN(std::unique_ptr<GpuDevice> device, GpuDevice::Open(options.index));
+  CORM_ASSIGN_OR_RETURN(std::unique_ptr<GpuDevice> device,
+                        GpuDevice::Open(options.index, devices[options.index].processors));
   DeviceInfo info = Describe(devices[options.index], options.index);
   CORM_ASSIGN_OR_RETURN(const auto memory, device->Memory());
   info.memory_free = memory[0];

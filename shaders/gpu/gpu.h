@@ -17,7 +17,9 @@
 //   gpu::AtomicAdd AtomicMax AtomicOr   of words; (array, index, value) in shared memory
 //   gpu::HalfToFloat FloatToHalf   f16, exact and to nearest even;   AsFloat AsWord: the same bits
 //   gpu::Dot4(a, b, c)             c + the products of four signed bytes
-//   gpu::Quad Float4 Load4         16 bytes at once
+//   gpu::Quad Float4 Load4         16 bytes at once;   Pair: 8;   as elements of shared arrays too
+//   GPU_UNROLL                     before a loop whose counter picks registers
+//   gpu::Tile Load AddProducts     matrix products by a wave (matrix.cuh)
 //
 // What one thread writes to global or shared memory, others of its block see after Sync; there is
 // no other order, not even within a wave. Divisions and square roots are rounded correctly.
@@ -42,6 +44,7 @@
 #define GPU_FN static __device__ __forceinline__
 #define GPU_MEMBER constexpr __device__ __forceinline__
 #define GPU_METHOD __device__ __forceinline__
+#define GPU_UNROLL _Pragma("unroll")
 #define GPU_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #define GPU_HANDLE(name, Arguments, ...)                                 \
   Kernel {                                                               \
@@ -58,6 +61,9 @@ constexpr uint32_t kWave = 32;  // In the host's pass, where no kernel runs, too
 
 template <class T>
 using SharedPointer = T*;
+struct alignas(8) Pair {
+  uint32_t x, y;
+};
 using Quad = uint4;
 using Float4 = float4;
 

@@ -92,7 +92,7 @@ Error_t GetDeviceCount(int* count) {
 }
 Error_t GetDeviceProperties(DeviceProperties* properties, int device) {
   if (device != 0) return ErrorInvalidValue;
-  *properties = {"emulator", TheDevice().cap, 0, 0, 4, 0};
+  *properties = {"emulator", TheDevice().cap, 0, 0, 2, 0};
   return Success;
 }
 Error_t SetDevice(int device) {
