@@ -89,8 +89,23 @@ GPU_FN void StoreSums(const MatMulArguments& a, uint32_t rows, uint32_t first_ro
 
 /// What a thread brings of a stage of floats, 16 columns: eight of a row of x, of a row of w.
 struct FloatStage {
-  Eight x, w;
+  gpu::Quad x[2], w[2];
 };
+GPU_FN uint32_t WordAt(const float* x, uint32_t column, uint32_t columns) {
+  return column < columns ? gpu::AsWord(x[column]) : 0;
+}
+/// Four columns of a row of x, 0 past its end.
+GPU_FN gpu::Quad QuadOf(const float* x, uint32_t column, uint32_t columns) {
+  if (columns % 4 == 0 && column < columns) {
+    return *reinterpret_cast<const gpu::Quad*>(x + column);
+  }
+  return {WordAt(x, column, columns), WordAt(x, column + 1, columns),
+          WordAt(x, column + 2, columns), WordAt(x, column + 3, columns)};
+}
+GPU_FN gpu::Quad QuadOf(const float* v) {
+  return {gpu::AsWord(v[0]), gpu::AsWord(v[1]), gpu::AsWord(v[2]), gpu::AsWord(v[3])};
+}
+
 /// Index of the first quad of a step of eight columns.
 template <uint32_t kStride>
 GPU_FN uint32_t StepAt(uint32_t buffer, uint32_t step) {
@@ -104,31 +119,34 @@ GPU_FN FloatStage FetchFloats(const MatMulArguments& a, uint32_t rows, uint32_t 
   FloatStage fetched;
   if (row < D::kRows) {
     const float* const x = a.x + uint64_t{gpu::Min(first_row + row, rows - 1)} * a.columns;
-    fetched.x = EightOf(x, stage * 16 + step * 8, a.columns);
+    const uint32_t column = stage * 16 + step * 8;
+    fetched.x[0] = QuadOf(x, column, a.columns);
+    fetched.x[1] = QuadOf(x, column + 4, a.columns);
   }
   if (row < D::kColumns) {
     const uint32_t tile = gpu::Min((first_w + row) / 32, a.tiles - 1);
-    fetched.w = Piece<kType>(a.quads, tile, stage / 2, a.blocks, row % 32, stage % 2 * 2 + step);
+    const Eight w =
+        Piece<kType>(a.quads, tile, stage / 2, a.blocks, row % 32, stage % 2 * 2 + step);
+    fetched.w[0] = QuadOf(w.v);
+    fetched.w[1] = QuadOf(w.v + 4);
   }
   return fetched;
-}
-
-template <uint32_t kStride>
-GPU_FN void KeepEight(const Eight& eight, gpu::SharedPointer<gpu::Quad> to, uint32_t buffer) {
-  const uint32_t row = gpu::Thread() / 2, step = gpu::Thread() % 2;
-  GPU_UNROLL
-  for (uint32_t half = 0; half < 2; ++half) {
-    const float* const v = eight.v + half * 4;
-    to[StepAt<kStride>(buffer, step) + half * kStride + row] =
-        gpu::Quad{gpu::AsWord(v[0]), gpu::AsWord(v[1]), gpu::AsWord(v[2]), gpu::AsWord(v[3])};
-  }
 }
 
 template <class D>
 GPU_FN void KeepFloats(const FloatStage& fetched, gpu::SharedPointer<gpu::Quad> xs,
                        gpu::SharedPointer<gpu::Quad> ws, uint32_t buffer) {
-  if (gpu::Thread() / 2 < D::kRows) KeepEight<D::kXStride>(fetched.x, xs, buffer);
-  if (gpu::Thread() / 2 < D::kColumns) KeepEight<D::kWStride>(fetched.w, ws, buffer);
+  const uint32_t row = gpu::Thread() / 2, step = gpu::Thread() % 2;
+  const uint32_t x_at = StepAt<D::kXStride>(buffer, step) + row;
+  const uint32_t w_at = StepAt<D::kWStride>(buffer, step) + row;
+  if (row < D::kRows) {
+    xs[x_at] = fetched.x[0];
+    xs[x_at + D::kXStride] = fetched.x[1];
+  }
+  if (row < D::kColumns) {
+    ws[w_at] = fetched.w[0];
+    ws[w_at + D::kWStride] = fetched.w[1];
+  }
 }
 
 template <uint32_t kType, class D>
