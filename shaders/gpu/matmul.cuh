@@ -204,12 +204,28 @@ MatMul(const MatMulArguments a) {
   StoreSums(a, rows, first_row, first_w, sums);
 }
 
-/// What a thread brings of a stage of block types, 32 columns.
+/// What a thread brings of a stage of block types, 32 columns. Quads that need no change are copied
+/// past the registers where the device can.
 template <class D>
 struct DotStage {
   static constexpr uint32_t kXQuads = D::kRows * 4 / D::kThreads;
-  gpu::Quad x[kXQuads], w;
+  gpu::Transit x[kXQuads], w;
+  gpu::Pair nibbles;
   gpu::Pair scale;  // Of a row of x and its sum, or d and m of one of w.
+
+  /// The row and the quad, of two of high bytes and two of low ones, of this thread's x[i].
+  static GPU_METHOD uint32_t Row(uint32_t i) {
+    return (gpu::Thread() + i * D::kThreads) / 2 % D::kRows;
+  }
+  static GPU_METHOD uint32_t QuadOfRow(uint32_t i) {
+    return (gpu::Thread() + i * D::kThreads) / (D::kRows * 2) * 2 + gpu::Thread() % 2;
+  }
+  static GPU_METHOD uint32_t XPlace(uint32_t buffer, uint32_t i) {
+    return (buffer * 4 + QuadOfRow(i)) * D::kXStride + Row(i);
+  }
+  static GPU_METHOD uint32_t WPlace(uint32_t buffer) {
+    return (buffer * 2 + gpu::Thread() % 2) * D::kWStride + gpu::Thread() / 2;
+  }
 };
 /// Place of a thread's scale: those of x stand before those of w. Past the end: it has none.
 template <class D>
@@ -220,39 +236,38 @@ GPU_FN uint32_t ScalePlace() {
 }
 
 template <uint32_t kType, class D>
-GPU_FN DotStage<D> FetchDots(const MatMulArguments& a, uint32_t rows, uint32_t first_row,
-                             uint32_t first_w, uint32_t block) {
+GPU_FN void FetchDots(const MatMulArguments& a, uint32_t rows, uint32_t first_row, uint32_t first_w,
+                      uint32_t block, gpu::SharedPointer<gpu::Quad> xs,
+                      gpu::SharedPointer<gpu::Quad> ws, DotStage<D>* fetched) {
   static_assert(D::kThreads == D::kColumns * 2 && D::kThreads >= D::kRows + D::kColumns);
-  const uint32_t thread = gpu::Thread(), place = ScalePlace<D>();
-  DotStage<D> fetched;
+  const uint32_t buffer = block % 2, place = ScalePlace<D>();
   GPU_UNROLL
   for (uint32_t i = 0; i < DotStage<D>::kXQuads; ++i) {
-    const uint32_t item = thread + i * D::kThreads, row = item / 2 % D::kRows;
-    const uint64_t at = uint64_t{gpu::Min(first_row + row, rows - 1)} * a.blocks + block;
-    const uint32_t quad = item / (D::kRows * 2) * 2 + item % 2;  // Two of high bytes, two of low.
-    fetched.x[i] = reinterpret_cast<const gpu::Quad*>(a.quants + at * 16)[quad];
+    const uint32_t row = gpu::Min(first_row + DotStage<D>::Row(i), rows - 1);
+    const uint32_t* const quants = a.quants + (uint64_t{row} * a.blocks + block) * 16;
+    gpu::StartCopy(reinterpret_cast<const gpu::Quad*>(quants) + DotStage<D>::QuadOfRow(i), xs,
+                   DotStage<D>::XPlace(buffer, i), &fetched->x[i]);
   }
   {
-    const uint32_t row = thread / 2, half = thread % 2;
+    const uint32_t row = gpu::Thread() / 2, half = gpu::Thread() % 2;
     const uint32_t tile = gpu::Min((first_w + row) / 32, a.tiles - 1);
     if constexpr (Layout<kType>::kIsNibble) {
       const uint32_t at = Layout<kType>::QuadAt(tile, block, a.blocks, 0, row % 32) * 4 + half * 2;
-      const gpu::Pair pair = *reinterpret_cast<const gpu::Pair*>(a.quads + at);
-      fetched.w.x = pair.x, fetched.w.y = pair.y;
+      fetched->nibbles = *reinterpret_cast<const gpu::Pair*>(a.quads + at);
     } else {
-      const uint32_t at = Layout<kType>::QuadAt(tile, block, a.blocks, half, row % 32) * 4;
-      fetched.w = *reinterpret_cast<const gpu::Quad*>(a.quads + at);
+      const uint32_t at = Layout<kType>::QuadAt(tile, block, a.blocks, half, row % 32);
+      gpu::StartCopy(reinterpret_cast<const gpu::Quad*>(a.quads) + at, ws,
+                     DotStage<D>::WPlace(buffer), &fetched->w);
     }
   }
   if (place < D::kRows) {
     const uint64_t at = uint64_t{gpu::Min(first_row + place, rows - 1)} * a.blocks + block;
-    fetched.scale = reinterpret_cast<const gpu::Pair*>(a.x_scales)[at];
+    fetched->scale = reinterpret_cast<const gpu::Pair*>(a.x_scales)[at];
   } else if (place < D::kRows + D::kColumns) {
     const uint32_t row = place - D::kRows, tile = gpu::Min((first_w + row) / 32, a.tiles - 1);
     const Scale scale = ScaleOf<kType>(a.scales, tile, block, a.blocks, row % 32);
-    fetched.scale = {gpu::AsWord(scale.d), gpu::AsWord(scale.m)};
+    fetched->scale = {gpu::AsWord(scale.d), gpu::AsWord(scale.m)};
   }
-  return fetched;
 }
 
 /// Four quants of a 4-bit type as bytes: of q4_0 without the 8 that is added to them.
@@ -263,24 +278,24 @@ GPU_FN uint32_t QuantBytes(uint32_t nibbles) {
 }
 
 template <uint32_t kType, class D>
-GPU_FN void KeepDots(const DotStage<D>& fetched, gpu::SharedPointer<gpu::Quad> xs,
-                     gpu::SharedPointer<gpu::Quad> ws, gpu::SharedPointer<gpu::Pair> scales,
-                     uint32_t buffer) {
+GPU_FN void KeepDots(DotStage<D>* fetched, uint32_t block, gpu::SharedPointer<gpu::Quad> xs,
+                     gpu::SharedPointer<gpu::Quad> ws, gpu::SharedPointer<gpu::Pair> scales) {
+  const uint32_t buffer = block % 2;
   GPU_UNROLL
   for (uint32_t i = 0; i < DotStage<D>::kXQuads; ++i) {
-    const uint32_t item = gpu::Thread() + i * D::kThreads, row = item / 2 % D::kRows;
-    const uint32_t quad = item / (D::kRows * 2) * 2 + item % 2;
-    xs[(buffer * 4 + quad) * D::kXStride + row] = fetched.x[i];
+    gpu::EndCopy(xs, DotStage<D>::XPlace(buffer, i), &fetched->x[i]);
   }
-  gpu::Quad w = fetched.w;
   if constexpr (Layout<kType>::kIsNibble) {
-    w = {QuantBytes<kType>(w.x), QuantBytes<kType>(w.x >> 4), QuantBytes<kType>(w.y),
-         QuantBytes<kType>(w.y >> 4)};
+    const uint32_t v[4] = {fetched->nibbles.x, fetched->nibbles.x >> 4, fetched->nibbles.y,
+                           fetched->nibbles.y >> 4};
+    ws[DotStage<D>::WPlace(buffer)] = gpu::Quad{QuantBytes<kType>(v[0]), QuantBytes<kType>(v[1]),
+                                                QuantBytes<kType>(v[2]), QuantBytes<kType>(v[3])};
+  } else {
+    gpu::EndCopy(ws, DotStage<D>::WPlace(buffer), &fetched->w);
   }
-  ws[(buffer * 2 + gpu::Thread() % 2) * D::kWStride + gpu::Thread() / 2] = w;
   constexpr uint32_t kScales = D::kRows + D::kColumns;
   const uint32_t place = ScalePlace<D>();
-  if (place < kScales) scales[buffer * kScales + place] = fetched.scale;
+  if (place < kScales) scales[buffer * kScales + place] = fetched->scale;
 }
 
 template <uint32_t kType, class D>
@@ -334,15 +349,15 @@ MatMulDot(const MatMulArguments a) {
   if (first_row >= rows) return;
   Sums<D> sums;
   Clear(&sums);
-  DotStage<D> fetched = FetchDots<kType, D>(a, rows, first_row, first_w, 0);
-  KeepDots<kType>(fetched, xs, ws, scales, 0);
+  DotStage<D> fetched;
+  FetchDots<kType>(a, rows, first_row, first_w, 0, xs, ws, &fetched);
+  KeepDots<kType>(&fetched, 0, xs, ws, scales);
   gpu::Sync();
   for (uint32_t block = 0; block < a.blocks; ++block) {
-    const uint32_t buffer = block % 2;
     const bool has_next = block + 1 < a.blocks;
-    if (has_next) fetched = FetchDots<kType, D>(a, rows, first_row, first_w, block + 1);
-    if (D::HasTiles()) AddDots<kType>(xs, ws, scales, buffer, &sums);
-    if (has_next) KeepDots<kType>(fetched, xs, ws, scales, 1 - buffer);
+    if (has_next) FetchDots<kType>(a, rows, first_row, first_w, block + 1, xs, ws, &fetched);
+    if (D::HasTiles()) AddDots<kType>(xs, ws, scales, block % 2, &sums);
+    if (has_next) KeepDots<kType>(&fetched, block + 1, xs, ws, scales);
     gpu::Sync();
   }
   StoreSums(a, rows, first_row, first_w, sums);

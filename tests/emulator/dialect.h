@@ -193,6 +193,26 @@ inline Quad Load4(const Shared<uint32_t>& from, uint32_t index,
   return {at[0], at[1], at[2], at[3]};
 }
 
+/// A copy on its way: neither side may be touched until it ends.
+struct Transit {
+  const Quad* from = nullptr;
+  Quad quad;
+};
+inline void StartCopy(const Quad* from, const Shared<Quad>& to, uint32_t index, Transit* transit,
+                      emulator::Site site = EMULATOR_SITE) {
+  SharedElement<Quad>(to.At(index, 1, site), site) = Quad{~0u, ~0u, ~0u, ~0u};
+  *transit = {from, *from};
+}
+inline void EndCopy(const Shared<Quad>& to, uint32_t index, Transit* transit,
+                    emulator::Site site = EMULATOR_SITE) {
+  if (transit->from == nullptr) emulator::Fail("a copy ends that was not started", site);
+  if (std::memcmp(transit->from, &transit->quad, sizeof(Quad)) != 0) {
+    emulator::Fail("what is copied changed on its way", site);
+  }
+  SharedElement<Quad>(to.At(index, 1, site), site) = transit->quad;
+  transit->from = nullptr;
+}
+
 inline uint32_t AtomicAdd(uint32_t* to, uint32_t value) {
   return std::exchange(*to, *to + value);
 }
