@@ -244,8 +244,9 @@ GPU_FN void FetchDots(const MatMulArguments& a, uint32_t rows, uint32_t first_ro
   GPU_UNROLL
   for (uint32_t i = 0; i < DotStage<D>::kXQuads; ++i) {
     const uint32_t row = gpu::Min(first_row + DotStage<D>::Row(i), rows - 1);
-    const uint32_t* const quants = a.quants + (uint64_t{row} * a.blocks + block) * 16;
-    gpu::StartCopy(reinterpret_cast<const gpu::Quad*>(quants) + DotStage<D>::QuadOfRow(i), xs,
+    // As words of 32 bits numbers of quads reach 64 GiB.
+    const uint32_t at = row * a.blocks * 4 + DotStage<D>::QuadOfRow(i) + block * 4;
+    gpu::StartCopy(reinterpret_cast<const gpu::Quad*>(a.quants) + at, xs,
                    DotStage<D>::XPlace(buffer, i), &fetched->x[i]);
   }
   {
@@ -261,7 +262,7 @@ GPU_FN void FetchDots(const MatMulArguments& a, uint32_t rows, uint32_t first_ro
     }
   }
   if (place < D::kRows) {
-    const uint64_t at = uint64_t{gpu::Min(first_row + place, rows - 1)} * a.blocks + block;
+    const uint32_t at = gpu::Min(first_row + place, rows - 1) * a.blocks + block;
     fetched->scale = reinterpret_cast<const gpu::Pair*>(a.x_scales)[at];
   } else if (place < D::kRows + D::kColumns) {
     const uint32_t row = place - D::kRows, tile = gpu::Min((first_w + row) / 32, a.tiles - 1);

@@ -17,7 +17,7 @@
 #include <cstring>
 #include <vector>
 
-#include "shaders/gpu/matrix.cuh"
+#include "shaders/gpu/matmul.cuh"
 #include "tests/emulator/emulator.h"
 
 namespace cormorant::GPU_NAMESPACE {
@@ -215,6 +215,77 @@ MATRIX_TEST(DealsTilesAsDevicesDo) {
     EXPECT_EQ(place_of(37, 2), std::pair(10u, 5u));
     EXPECT_EQ(place_of(63, 3), std::pair(15u, 15u));
   }
+}
+
+/// Operands of a product that fills no tile, for floats and for bytes.
+struct Operands {
+  static constexpr uint32_t kRows = 70, kColumns = 90, kBlocks = 3, kTiles = 3;
+  Operands() {
+    for (uint32_t& word : quants) word = Next();
+    for (uint32_t& word : quads) word = Next();
+    for (uint32_t& word : scales) word = (Next() & 0x83ff83ffu) | 0x30003000u;  // Near 1 / 8.
+    for (float& v : x) v = NextFloat();
+    for (float& v : x_scales) v = NextFloat();
+    for (uint32_t& word : floats) word = gpu::AsWord(NextFloat());
+  }
+  uint32_t Next() { return state = state * 1664525u + 1013904223u; }
+  float NextFloat() { return static_cast<float>(static_cast<int32_t>(Next())) * 0x1p-31f; }
+
+  uint32_t state = 5;
+  std::vector<float> x = std::vector<float>(kRows * kColumns);
+  std::vector<float> x_scales = std::vector<float>(kRows * kBlocks * 2);
+  std::vector<uint32_t> quants = std::vector<uint32_t>(kRows * kBlocks * 16);
+  std::vector<uint32_t> floats = std::vector<uint32_t>(kTiles * kBlocks * 32 * 32);
+  std::vector<uint32_t> quads = std::vector<uint32_t>(kTiles * kBlocks * 32 * 4);
+  std::vector<uint32_t> scales = std::vector<uint32_t>(kTiles * kBlocks * 32);
+};
+
+/// The product of `operands` in blocks of one size.
+template <uint32_t kSize, bool kOfBytes>
+std::vector<float> ProductBy(const Operands& operands) {
+  constexpr uint32_t kOuter = 75, kRows = Operands::kRows;
+  const MatMulTile& tile = kOfBytes ? kMatMulDotTiles[kSize] : kMatMulTiles[kSize];
+  std::vector<float> y(kRows * kOuter, -1.0f);
+  const uint32_t step[] = {kRows};
+  const MatMulArguments arguments = {y.data(),
+                                     operands.x.data(),
+                                     (kOfBytes ? operands.quads : operands.floats).data(),
+                                     operands.scales.data(),
+                                     step,
+                                     kOuter,
+                                     Operands::kColumns,
+                                     Operands::kBlocks,
+                                     Operands::kTiles,
+                                     0,
+                                     0,
+                                     operands.quants.data(),
+                                     operands.x_scales.data()};
+  emulator::Launch launch;
+  launch.name = "matmul";
+  launch.grid = {(kOuter + tile.columns - 1) / tile.columns, (kRows + tile.rows - 1) / tile.rows,
+                 1};
+  launch.threads = tile.threads;
+  launch.entry = {[](const void* a) {
+                    const auto& own = *static_cast<const MatMulArguments*>(a);
+                    kOfBytes ? kernels::MatMulDot<kQ4_1, kSize>(own)
+                             : kernels::MatMul<kF32, kSize>(own);
+                  },
+                  EMULATOR_WAVE};
+  launch.arguments = &arguments;
+  EXPECT_THAT(emulator::Run(launch, kSchedules[2]), IsEmpty());
+  return y;
+}
+
+/// A row's result does not depend on how many rows there are, which choose the size of blocks.
+MATRIX_TEST(BlocksOfAllSizesLeaveTheSameBits) {
+  const Operands operands;
+  const std::vector<float> bytes = ProductBy<0, true>(operands);
+  EXPECT_EQ((ProductBy<1, true>(operands)), bytes);
+  EXPECT_EQ((ProductBy<2, true>(operands)), bytes);
+  const std::vector<float> floats = ProductBy<0, false>(operands);
+  EXPECT_EQ((ProductBy<1, false>(operands)), floats);
+  EXPECT_EQ((ProductBy<2, false>(operands)), floats);
+  EXPECT_THAT(bytes, testing::Not(testing::Contains(-1.0f)));
 }
 
 }  // namespace
