@@ -71,8 +71,8 @@ absl::StatusOr<std::vector<DeviceFacts>> GpuDevice::List() {
   return devices;
 }
 
-absl::StatusOr<std::unique_ptr<GpuDevice>> GpuDevice::Open(uint32_t index) {
-  std::unique_ptr<GpuDevice> device(new GpuDevice(index));
+absl::StatusOr<std::unique_ptr<GpuDevice>> GpuDevice::Open(uint32_t index, uint32_t processors) {
+  std::unique_ptr<GpuDevice> device(new GpuDevice(index, processors));
   CORM_RETURN_IF_ERROR(device->Enter());
   Stream stream = nullptr;
   GPU_TRY(StreamCreateWithFlags(&stream, GPU_API(StreamNonBlocking)));

@@ -87,7 +87,7 @@ class GpuDevice {
  public:
   /// Every device; FAILED_PRECONDITION with the reason when there is no driver or no device.
   static absl::StatusOr<std::vector<DeviceFacts>> List();
-  static absl::StatusOr<std::unique_ptr<GpuDevice>> Open(uint32_t index);
+  static absl::StatusOr<std::unique_ptr<GpuDevice>> Open(uint32_t index, uint32_t processors);
   ~GpuDevice();
 
   /// Memory for allocations to come, in one piece; once they and it are given back, for others.
@@ -107,6 +107,7 @@ class GpuDevice {
   absl::StatusOr<Tick> Submit(const Graph& graph);
   absl::Status Wait(Tick tick);
 
+  uint32_t processors() const { return processors_; }
   /// Of the whole device.
   absl::StatusOr<uint64_t> FreeMemory();
   uint64_t held_bytes() const { return held_bytes_; }  // Of its memory, by this object.
@@ -118,13 +119,13 @@ class GpuDevice {
 
  private:
   static constexpr uint32_t kEvents = 8;
-  explicit GpuDevice(uint32_t index) : index_(index) {}
+  GpuDevice(uint32_t index, uint32_t processors) : index_(index), processors_(processors) {}
   absl::StatusOr<std::byte*> Take(uint64_t bytes);
   void Give(std::byte* memory, uint64_t bytes);
   /// The runtime's calls are about the thread's current device.
   absl::Status Enter();
 
-  const uint32_t index_;
+  const uint32_t index_, processors_;
   void* stream_ = nullptr;
   std::array<void*, kEvents> events_ = {};  // Of ticks, by tick modulo their number.
   Tick last_ = 0, done_ = 0;

@@ -119,7 +119,8 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenDevice(absl::string_view name,
                                                    " was asked for; there are ", devices.size(),
                                                    " of ", name, ", see `cormorant devices`"));
   }
-  CORM_ASSIGN_OR_RETURN(std::unique_ptr<GpuDevice> device, GpuDevice::Open(options.index));
+  CORM_ASSIGN_OR_RETURN(std::unique_ptr<GpuDevice> device,
+                        GpuDevice::Open(options.index, devices[options.index].processors));
   DeviceInfo info = Describe(devices[options.index], options.index);
   CORM_ASSIGN_OR_RETURN(info.memory_free, device->FreeMemory());
   return std::make_unique<GpuBackend>(name, std::move(info), std::move(device));

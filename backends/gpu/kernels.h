@@ -20,7 +20,7 @@ const Kernel& KvWriteKernel();
 const Kernel& QuantizeXKernel();
 /// Types with scales want x quantized.
 const Kernel& MatVecKernel(WeightType type, uint32_t batch);  // batch: 1, 2, 4 or 8.
-const Kernel& MatMulKernel(WeightType type);
+const Kernel& MatMulKernel(WeightType type, uint32_t size);   // Of kMatMulTiles, kMatMulDotTiles.
 
 /// By the cache's types. heads: 1, 2, 4 or 8.
 const Kernel& AttendSplitKernel(bool keys_are_q8, bool values_are_q8, uint32_t heads);

@@ -17,6 +17,23 @@ const Kernel& MatVecOf(uint32_t batch) {
   return by_batch[batch == 1 ? 0 : batch == 2 ? 1 : batch == 4 ? 2 : 3];
 }
 
+template <uint32_t kType>
+const Kernel& MatMulOf(uint32_t size) {
+  static const Kernel by_size[kMatMulSizes] = {
+      GPU_HANDLE("matmul, 32 rows", MatMulArguments, kernels::MatMul<kType, 0>),
+      GPU_HANDLE("matmul, 64 rows", MatMulArguments, kernels::MatMul<kType, 1>),
+      GPU_HANDLE("matmul, 128 rows", MatMulArguments, kernels::MatMul<kType, 2>)};
+  return by_size[size];
+}
+template <uint32_t kType>
+const Kernel& MatMulDotOf(uint32_t size) {
+  static const Kernel by_size[kMatMulSizes] = {
+      GPU_HANDLE("matmul of bytes, 32 rows", MatMulArguments, kernels::MatMulDot<kType, 0>),
+      GPU_HANDLE("matmul of bytes, 64 rows", MatMulArguments, kernels::MatMulDot<kType, 1>),
+      GPU_HANDLE("matmul of bytes, 128 rows", MatMulArguments, kernels::MatMulDot<kType, 2>)};
+  return by_size[size];
+}
+
 }  // namespace
 
 const Kernel& QuantizeXKernel() {
@@ -33,15 +50,15 @@ const Kernel& MatVecKernel(WeightType type, uint32_t batch) {
     default: return MatVecOf<kQ4_1>(batch);
   }
 }
-const Kernel& MatMulKernel(WeightType type) {
-  static const Kernel by_type[kWeightTypes] = {
-      GPU_HANDLE("matmul f32", MatMulArguments, kernels::MatMul<kF32>),
-      GPU_HANDLE("matmul f16", MatMulArguments, kernels::MatMul<kF16>),
-      GPU_HANDLE("matmul bf16", MatMulArguments, kernels::MatMul<kBF16>),
-      GPU_HANDLE("matmul q8_0", MatMulArguments, kernels::MatMulDot<kQ8_0>),
-      GPU_HANDLE("matmul q4_0", MatMulArguments, kernels::MatMulDot<kQ4_0>),
-      GPU_HANDLE("matmul q4_1", MatMulArguments, kernels::MatMulDot<kQ4_1>)};
-  return by_type[type];
+const Kernel& MatMulKernel(WeightType type, uint32_t size) {
+  switch (type) {
+    case kF32: return MatMulOf<kF32>(size);
+    case kF16: return MatMulOf<kF16>(size);
+    case kBF16: return MatMulOf<kBF16>(size);
+    case kQ8_0: return MatMulDotOf<kQ8_0>(size);
+    case kQ4_0: return MatMulDotOf<kQ4_0>(size);
+    default: return MatMulDotOf<kQ4_1>(size);
+  }
 }
 
 }  // namespace cormorant::GPU_NAMESPACE

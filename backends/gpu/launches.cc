@@ -11,7 +11,6 @@ namespace cormorant::GPU_NAMESPACE {
 namespace {
 
 constexpr uint32_t kElementThreads = 128;  // Of kernels with a thread an element.
-constexpr uint32_t kMatMulTile = 64;       // Outputs of a block, both ways.
 constexpr uint32_t kTopKSlice = 4096;      // Numbers a block looks at.
 
 uint32_t Groups(uint64_t items, uint32_t each) {
@@ -19,6 +18,18 @@ uint32_t Groups(uint64_t items, uint32_t each) {
 }
 uint32_t Stride(const Tensor& tensor) {
   return tensor.shape[1] * tensor.shape[2];
+}
+
+/// Which size of block to make rows by columns outputs with: large ones read less, but there must
+/// be some for every processor, and few rows do not fill them.
+uint32_t MatMulSize(const MatMulTile* tiles, uint32_t rows, uint32_t columns, uint32_t processors) {
+  uint32_t size = kMatMulSizes - 1;
+  const auto is_wasted = [&](const MatMulTile& tile) {
+    return rows <= tile.rows / 2 ||
+           Groups(rows, tile.rows) * Groups(columns, tile.columns) < processors;
+  };
+  while (size > 0 && is_wasted(tiles[size])) --size;
+  return size;
 }
 
 WeightType TypeOf(DType dtype) {
@@ -141,7 +152,8 @@ void LaunchBuilder::Add(const MatMulOp& op) {
                                op.accumulate ? 1u : 0u,
                                nullptr,
                                nullptr};
-  if (Info(op.w.dtype).block > 1) Quantize(op.x, &arguments);
+  const bool is_dot = Info(op.w.dtype).block > 1;
+  if (is_dot) Quantize(op.x, &arguments);
   // An output may be what a neighbour would read as x: then it is not what was quantized.
   if (Overlap(op.y, quantized_)) quantized_ = {};
   if (Rows() <= kFewRows) {
@@ -151,8 +163,11 @@ void LaunchBuilder::Add(const MatMulOp& op) {
     Emit(MatVecKernel(type, batch), {arguments.tiles, 1, 1}, threads, arguments);
     return;
   }
-  Emit(MatMulKernel(type), {Groups(rows_of_w, kMatMulTile), Groups(Rows(), kMatMulTile), 1}, 256,
-       arguments);
+  const MatMulTile* const tiles = is_dot ? kMatMulDotTiles : kMatMulTiles;
+  const uint32_t size = MatMulSize(tiles, Rows(), rows_of_w, processors_);
+  const MatMulTile& tile = tiles[size];
+  Emit(MatMulKernel(type, size), {Groups(rows_of_w, tile.columns), Groups(Rows(), tile.rows), 1},
+       tile.threads, arguments);
 }
 
 void LaunchBuilder::Add(const ActOp& op) {

@@ -33,8 +33,13 @@ absl::string_view WhyUnsupported(const Op& op);
 /// in turn; tables of RoPE stand before it.
 class LaunchBuilder {
  public:
-  LaunchBuilder(const KvGeometry& geometry, uint32_t pages_per_slab, const Addresses& addresses)
-      : geometry_(geometry), pages_per_slab_(pages_per_slab), at_(addresses) {}
+  /// Scratch and tables are the same for any number of processors.
+  LaunchBuilder(const KvGeometry& geometry, uint32_t pages_per_slab, uint32_t processors,
+                const Addresses& addresses)
+      : geometry_(geometry),
+        pages_per_slab_(pages_per_slab),
+        processors_(processors),
+        at_(addresses) {}
 
   void Build(const Tape& tape);
 
@@ -106,7 +111,7 @@ class LaunchBuilder {
   const uint32_t* Frequencies(const RopeSpec& rope);
 
   const KvGeometry geometry_;
-  const uint32_t pages_per_slab_;
+  const uint32_t pages_per_slab_, processors_;
   const Addresses at_;
   uint32_t rows_ = 1, out_rows_ = 1;
   uint32_t op_index_ = 0;  // Of the tape.

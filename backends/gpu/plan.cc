@@ -17,7 +17,7 @@ constexpr uint64_t kSlabListBytes = 4096;
 }  // namespace
 
 uint64_t DevicePlan::Bytes(const Tape& tape, const KvGeometry& geometry, uint64_t step_bytes) {
-  LaunchBuilder builder(geometry, 1, {});
+  LaunchBuilder builder(geometry, 1, 1, {});
   builder.Build(tape);
   return kSlabListBytes + RoundUp(step_bytes, kPartAlignment) +
          RoundUp(builder.scratch_bytes, kPartAlignment);
@@ -32,7 +32,7 @@ absl::StatusOr<std::unique_ptr<DevicePlan>> DevicePlan::Compile(const Tape& tape
   plan->slab_count_ = kv.slabs.size();
   plan->step_at_ = RoundUp(kv.slabs.size() * sizeof(std::byte*), kPartAlignment);
   const uint64_t scratch_at = plan->step_at_ + RoundUp(bindings.step_bytes, kPartAlignment);
-  LaunchBuilder sizes(kv.geometry, kv.pages_per_slab, {});
+  LaunchBuilder sizes(kv.geometry, kv.pages_per_slab, device->processors(), {});
   sizes.Build(tape);
   CORM_ASSIGN_OR_RETURN(
       plan->memory_, device->Allocate(scratch_at + RoundUp(sizes.scratch_bytes, kPartAlignment)));
@@ -50,7 +50,7 @@ absl::StatusOr<std::unique_ptr<DevicePlan>> DevicePlan::Compile(const Tape& tape
   addresses.slabs = address(plan->memory_.get());
   addresses.step = addresses.slabs + plan->step_at_;
   addresses.scratch = addresses.slabs + scratch_at;
-  LaunchBuilder builder(kv.geometry, kv.pages_per_slab, addresses);
+  LaunchBuilder builder(kv.geometry, kv.pages_per_slab, device->processors(), addresses);
   builder.Build(tape);
   CORM_RETURN_IF_ERROR(device->Write(*plan->memory_, scratch_at,
                                      std::as_bytes(std::span<const uint32_t>(builder.tables))));

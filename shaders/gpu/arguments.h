@@ -72,6 +72,17 @@ struct MatMulArguments {
   const float* x_scales;
 };
 
+/// What a block of a kernel for many rows makes: outputs of rows of x by rows of w.
+struct MatMulTile {
+  uint32_t rows, columns, threads;
+};
+constexpr uint32_t kMatMulSizes = 3;
+constexpr MatMulTile kMatMulTiles[kMatMulSizes] = {{32, 64, 128}, {64, 64, 128}, {128, 64, 256}};
+constexpr MatMulTile kMatMulDotTiles[kMatMulSizes] = {  // Of block types.
+    {32, 64, 128},
+    {64, 64, 128},
+    {128, 128, 256}};
+
 /// Where the rows of a cache are; offsets in a page are in words (runtime/ops/kv_page.h).
 struct CacheArguments {
   const uint32_t* step;

@@ -17,7 +17,11 @@
 //   gpu::AtomicAdd AtomicMax AtomicOr   of words; (array, index, value) in shared memory
 //   gpu::HalfToFloat FloatToHalf   f16, exact and to nearest even;   AsFloat AsWord: the same bits
 //   gpu::Dot4(a, b, c)             c + the products of four signed bytes
-//   gpu::Quad Float4 Load4         16 bytes at once
+//   gpu::Quad Float4 Load4         16 bytes at once;   Pair: 8;   as elements of shared arrays too
+//   gpu::StartCopy(from, to, index, &transit)   a quad of global memory on its way to shared
+//   memory, gpu::EndCopy(to, index, &transit)           until both; there after the next Sync
+//   GPU_UNROLL                     before a loop whose counter picks registers
+//   gpu::Tile Load AddProducts     matrix products by a wave (matrix.cuh)
 //
 // What one thread writes to global or shared memory, others of its block see after Sync; there is
 // no other order, not even within a wave. Divisions and square roots are rounded correctly.
@@ -42,6 +46,7 @@
 #define GPU_FN static __device__ __forceinline__
 #define GPU_MEMBER constexpr __device__ __forceinline__
 #define GPU_METHOD __device__ __forceinline__
+#define GPU_UNROLL _Pragma("unroll")
 #define GPU_SHARED(T, name, count) __shared__ __align__(16) T name[count]
 #define GPU_HANDLE(name, Arguments, ...)                                 \
   Kernel {                                                               \
@@ -58,6 +63,9 @@ constexpr uint32_t kWave = 32;  // In the host's pass, where no kernel runs, too
 
 template <class T>
 using SharedPointer = T*;
+struct alignas(8) Pair {
+  uint32_t x, y;
+};
 using Quad = uint4;
 using Float4 = float4;
 
@@ -163,6 +171,29 @@ GPU_FN Float4 Load4(SharedPointer<float> from, uint32_t index) {
 GPU_FN Quad Load4(SharedPointer<uint32_t> from, uint32_t index) {
   return *reinterpret_cast<const Quad*>(from + index);
 }
+
+/// Holds a quad where the device cannot copy by itself.
+#if !defined(__HIP__) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+struct Transit {};
+GPU_FN void StartCopy(const Quad* from, SharedPointer<Quad> to, uint32_t index, Transit*) {
+  const uint32_t place = static_cast<uint32_t>(__cvta_generic_to_shared(to + index));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+}
+GPU_FN void EndCopy(SharedPointer<Quad>, uint32_t, Transit*) {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+#else
+struct Transit {
+  Quad quad;
+};
+GPU_FN void StartCopy(const Quad* from, SharedPointer<Quad>, uint32_t, Transit* transit) {
+  transit->quad = *from;
+}
+GPU_FN void EndCopy(SharedPointer<Quad> to, uint32_t index, Transit* transit) {
+  to[index] = transit->quad;
+}
+#endif
+
 GPU_FN float Exp(float x) {
   return expf(x);
 }

@@ -1,9 +1,10 @@
 // MatMulOp on every backend against the reference, within the docstring's bound.
 //
 // Method: every weight type over widths with one block, few blocks and many; outer sizes that fill
-// no tile; 1 to 256 rows with fewer live. Rows that break naive code: one outlier that swallows its
-// block's quantization steps, all zeros, one single element. Block weights are random bits, so all
-// quants appear (-128 too), and so do zero and negative scales. The bound is computed per element.
+// no tile, or one and a little, as numbers of rows do; 1 to 256 rows with fewer live. Rows that
+// break naive code: one outlier that swallows its block's quantization steps, all zeros, one single
+// element. Block weights are random bits, so all quants appear (-128 too), and so do zero and
+// negative scales. The bound is computed per element.
 #include <algorithm>
 #include <cmath>
 
@@ -88,10 +89,12 @@ constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
 
 TEST_P(MatMulTest, ShapesAndTypes) {
   for (DType dtype : kTypes) {
-    for (const Shape& s : {Shape{1, 1, 32, 16}, Shape{1, 1, 576, 37}, Shape{1, 1, 1536, 576},
-                           Shape{2, 2, 64, 1}, Shape{3, 3, 576, 17}, Shape{8, 8, 1536, 33},
-                           Shape{8, 5, 64, 48}, Shape{17, 17, 32, 7}, Shape{64, 64, 576, 49},
-                           Shape{64, 9, 576, 64}, Shape{256, 250, 64, 31}, Shape{256, 1, 32, 16}}) {
+    for (const Shape& s :
+         {Shape{1, 1, 32, 16}, Shape{1, 1, 576, 37}, Shape{1, 1, 1536, 576}, Shape{2, 2, 64, 1},
+          Shape{3, 3, 576, 17}, Shape{8, 8, 1536, 33}, Shape{8, 5, 64, 48}, Shape{17, 17, 32, 7},
+          Shape{64, 64, 576, 49}, Shape{64, 9, 576, 64}, Shape{256, 250, 64, 31},
+          Shape{256, 1, 32, 16}, Shape{16, 16, 96, 65}, Shape{33, 33, 32, 63},
+          Shape{64, 63, 160, 130}, Shape{65, 65, 96, 129}, Shape{129, 129, 64, 127}}) {
       for (bool accumulate : {false, true}) {
         MatMulCase c(dtype, s, accumulate);
         Outcome got, want;

@@ -125,7 +125,7 @@ Error_t GetDeviceCount(int* count) {
 }
 Error_t GetDeviceProperties(DeviceProperties* properties, int device) {
   if (!IsDevice(device)) return ErrorInvalidValue;
-  *properties = {"emulator", TheMachine().devices[static_cast<size_t>(device)].cap, 0, 0, 4, 0, 0};
+  *properties = {"emulator", TheMachine().devices[static_cast<size_t>(device)].cap, 0, 0, 2, 0, 0};
   return Success;
 }
 Error_t SetDevice(int device) {

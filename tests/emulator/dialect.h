@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -24,6 +25,7 @@
 #define GPU_FN static inline
 #define GPU_MEMBER constexpr
 #define GPU_METHOD
+#define GPU_UNROLL
 #define EMULATOR_SITE std::source_location::current()
 
 /// An array of the block. Its key is a static of its own, in every instance of a template.
@@ -140,6 +142,7 @@ class Shared {
   static_assert(sizeof(T) % 4 == 0, "shared memory is told word by word");
   Shared(T* data, uint32_t count) : data_(data), count_(count) {}
   SharedElement<T> operator[](SharedIndex i) const { return {At(i.index, 1, i.site), i.site}; }
+  bool operator==(const Shared& other) const { return data_ == other.data_; }
   T* At(uint32_t index, uint32_t elements, emulator::Site site) const {
     if (index >= count_ || elements > count_ - index) {
       emulator::Fail("index past the end of a shared array", site);
@@ -161,6 +164,9 @@ Shared<T> MakeShared(const void* key, uint32_t count, emulator::Site site) {
   return {reinterpret_cast<T*>(bytes), count};
 }
 
+struct alignas(8) Pair {
+  uint32_t x, y;
+};
 struct alignas(16) Quad {
   uint32_t x, y, z, w;
 };
@@ -185,6 +191,26 @@ inline Quad Load4(const Shared<uint32_t>& from, uint32_t index,
                   emulator::Site site = EMULATOR_SITE) {
   const uint32_t* const at = FourOf(from, index, site);
   return {at[0], at[1], at[2], at[3]};
+}
+
+/// A copy on its way: neither side may be touched until it ends.
+struct Transit {
+  const Quad* from = nullptr;
+  Quad quad;
+};
+inline void StartCopy(const Quad* from, const Shared<Quad>& to, uint32_t index, Transit* transit,
+                      emulator::Site site = EMULATOR_SITE) {
+  SharedElement<Quad>(to.At(index, 1, site), site) = Quad{~0u, ~0u, ~0u, ~0u};
+  *transit = {from, *from};
+}
+inline void EndCopy(const Shared<Quad>& to, uint32_t index, Transit* transit,
+                    emulator::Site site = EMULATOR_SITE) {
+  if (transit->from == nullptr) emulator::Fail("a copy ends that was not started", site);
+  if (std::memcmp(transit->from, &transit->quad, sizeof(Quad)) != 0) {
+    emulator::Fail("what is copied changed on its way", site);
+  }
+  SharedElement<Quad>(to.At(index, 1, site), site) = transit->quad;
+  transit->from = nullptr;
 }
 
 inline uint32_t AtomicAdd(uint32_t* to, uint32_t value) {
@@ -261,3 +287,5 @@ inline uint32_t MultiplyHigh(uint32_t a, uint32_t b) {
 }
 
 }  // namespace cormorant::GPU_NAMESPACE::gpu
+
+#include "tests/emulator/matrix.h"

@@ -99,6 +99,13 @@ Wave WaveOf(const Machine& m, uint32_t thread) {
 
 /// All lanes have brought a value: sets what each gets.
 void Finish(Machine& m, Wave wave, Site site) {
+  if (m.threads[wave.first].op == WaveOp::kTogether) {
+    std::array<WaveWork*, 64> lanes;
+    for (uint32_t t = wave.first; t < wave.last; ++t) {
+      lanes[t - wave.first] = reinterpret_cast<WaveWork*>(m.threads[t].value);
+    }
+    return lanes[0]->run(lanes.data(), wave.last - wave.first, site);
+  }
   std::array<uint64_t, 64> brought;
   uint64_t ballot = 0;
   for (uint32_t t = wave.first; t < wave.last; ++t) {
@@ -211,6 +218,10 @@ uint32_t ThreadCount() {
   return TheMachine().launch->threads;
 }
 
+uint32_t Barriers() {
+  return TheMachine().shared.epoch();
+}
+
 void Sync(Site site) {
   Machine& m = TheMachine();
   Thread& own = m.threads[m.current];
@@ -253,6 +264,10 @@ uint64_t WaveCollective(WaveOp op, uint64_t value, uint32_t operand, Site site) 
   return own.value;
 }
 
+void Together(WaveWork* own, Site site) {
+  WaveCollective(WaveOp::kTogether, reinterpret_cast<uintptr_t>(own), 0, site);
+}
+
 std::byte* SharedArray(const void* key, size_t bytes, Site site) {
   Machine& m = TheMachine();
   std::byte* const array = m.shared.Array(key, bytes);
@@ -266,6 +281,16 @@ void UseShared(const std::byte* at, size_t bytes, Use use, Site site) {
   Machine& m = TheMachine();
   const Fault fault = m.shared.Touch(at, bytes, use, m.current);
   if (fault != Fault::kNone) Fail(m.shared.Explain(fault), site);
+}
+
+void ReadSharedByWave(const std::byte* at, size_t bytes, Site site) {
+  Machine& m = TheMachine();
+  const Wave wave = WaveOf(m, m.current);
+  // Two of them stand for all: whoever wrote a word is another thread than one of the two.
+  for (const uint32_t thread : {wave.first, wave.last - 1}) {
+    const Fault fault = m.shared.Touch(at, bytes, Use::kRead, thread);
+    if (fault != Fault::kNone) Fail(m.shared.Explain(fault), site);
+  }
 }
 
 std::string Run(const Launch& launch, const Schedule& schedule) {

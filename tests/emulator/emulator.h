@@ -54,21 +54,30 @@ std::string Run(const Launch& launch, const Schedule& schedule);
 // What a running kernel calls, through dialect.h.
 
 using Site = std::source_location;
-enum class WaveOp : uint8_t { kShuffle, kShuffleXor, kBallot };
+enum class WaveOp : uint8_t { kShuffle, kShuffleXor, kBallot, kTogether };
 enum class Use : uint8_t { kRead, kWrite, kAtomic };
 
 uint32_t ThreadIndex();
 uint32_t BlockIndex(uint32_t dimension);
 uint32_t GridSize(uint32_t dimension);
 uint32_t ThreadCount();
+uint32_t Barriers();  // That the block has passed.
 void Sync(Site site);
 /// All lanes of the wave bring a value; each gets that of lane `operand`, or of its own xor that,
 /// or the ballot.
 uint64_t WaveCollective(WaveOp op, uint64_t value, uint32_t operand, Site site);
+/// What a lane brings to Together.
+struct WaveWork {
+  void (*run)(WaveWork* const* lanes, uint32_t count, Site site);
+};
+/// All lanes of the wave bring work of one kind; the last to come does it for all.
+void Together(WaveWork* own, Site site);
 /// The block's shared array of this key, of NaN until written.
 std::byte* SharedArray(const void* key, size_t bytes, Site site);
 /// Tells that this thread uses bytes of shared memory.
 void UseShared(const std::byte* at, size_t bytes, Use use, Site site);
+/// That all lanes of this thread's wave read them.
+void ReadSharedByWave(const std::byte* at, size_t bytes, Site site);
 [[noreturn]] void Fail(std::string what, Site site);
 
 }  // namespace cormorant::emulator

@@ -269,6 +269,48 @@ TEST(Emulator, RunsGoodKernelsInEveryOrder) {
   }
 }
 
+/// A copy to shared memory is used before it ends.
+void EarlyUse(const Arguments& a) {
+  GPU_SHARED(gpu::Quad, quads, 32);
+  const uint32_t thread = gpu::Thread();
+  gpu::Transit transit;
+  if (thread < 32) {
+    gpu::StartCopy(reinterpret_cast<const gpu::Quad*>(a.in) + thread, quads, thread, &transit);
+  }
+  const gpu::Quad early = a.is_broken && thread == 64 ? quads[7] : gpu::Quad{};
+  if (thread < 32) gpu::EndCopy(quads, thread, &transit);
+  gpu::Sync();
+  const gpu::Quad quad = quads[thread / 4];
+  const uint32_t words[4] = {quad.x, quad.y, quad.z, quad.w};
+  a.out[gpu::Block() * 128 + thread] = words[thread % 4] + early.x;
+}
+
+TEST(Emulator, FindsUseOfACopyOnItsWay) {
+  const std::vector<uint32_t> in = Numbers(128);  // Of 512 bytes: aligned to 16.
+  std::vector<uint32_t> want;
+  for (uint32_t i = 0; i < 384; ++i) want.push_back(in[i % 128]);
+  Check<EarlyUse>(testing::AnyOf(HasSubstr("race: "), HasSubstr("nobody wrote")), in, want);
+}
+
+/// What is copied changes before the copy ends.
+void ChangedSource(const Arguments& a) {
+  GPU_SHARED(gpu::Quad, quads, 1);
+  alignas(16) uint32_t source[4] = {1, 2, 3, 4};
+  gpu::Transit transit;
+  if (gpu::Thread() == 0) {
+    gpu::StartCopy(reinterpret_cast<const gpu::Quad*>(source), quads, 0, &transit);
+    if (a.is_broken) source[2] = 5;
+    gpu::EndCopy(quads, 0, &transit);
+  }
+  gpu::Sync();
+  const gpu::Quad quad = quads[0];
+  if (gpu::Thread() == 5) a.out[gpu::Block()] = quad.z;
+}
+
+TEST(Emulator, FindsAChangeOfWhatIsCopied) {
+  Check<ChangedSource>(HasSubstr("changed on its way"), {}, {3, 3, 3});
+}
+
 TEST(Emulator, RefusesEmptyAndHugeBlocks) {
   const Arguments arguments;
   for (const uint32_t threads : {0u, 1025u}) {

@@ -31,6 +31,7 @@ class SharedMemory {
   void Clear();
   /// A barrier was passed.
   void NextEpoch() { ++epoch_; }
+  uint32_t epoch() const { return epoch_; }
   /// The array of this key; null when there is no room for a new one.
   std::byte* Array(const void* key, size_t bytes);
   /// What is wrong with a use, if anything. Hot: called for every word that a kernel uses.
