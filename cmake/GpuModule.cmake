@@ -5,7 +5,8 @@
 # include folders are added by the caller. Tools of vendors are called by name rather than as CMake
 # languages: CMake's check of HIP fails with Debian's packages.
 set(gpu_kernel_files kernels_attend.cc kernels_kv.cc kernels_matmul.cc kernels_rows.cc)
-set(gpu_host_files device.cc gpu_backend.cc launches.cc launches_cache.cc plan.cc weights.cc)
+set(gpu_host_files device.cc gpu_backend.cc launches.cc launches_cache.cc
+                   launches_matmul.cc plan.cc weights.cc)
 list(TRANSFORM gpu_kernel_files PREPEND ${CMAKE_SOURCE_DIR}/backends/gpu/)
 list(TRANSFORM gpu_host_files PREPEND ${CMAKE_SOURCE_DIR}/backends/gpu/)
 file(GLOB gpu_shader_files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/shaders/gpu/*)

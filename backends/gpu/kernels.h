@@ -6,6 +6,7 @@
 namespace cormorant::GPU_NAMESPACE {
 
 const Kernel& ActKernel();
+const Kernel& ActQuantizeKernel();
 const Kernel& EmbedKernel(WeightType type);
 const Kernel& GatherRowsKernel();
 const Kernel& RmsNormKernel();

@@ -10,10 +10,10 @@ namespace {
 template <uint32_t kType>
 const Kernel& MatVecOf(uint32_t batch) {
   static const Kernel by_batch[] = {
-      GPU_HANDLE("matvec, 1 row", MatMulArguments, kernels::MatVec<kType, 1>),
-      GPU_HANDLE("matvec, 2 rows", MatMulArguments, kernels::MatVec<kType, 2>),
-      GPU_HANDLE("matvec, 4 rows", MatMulArguments, kernels::MatVec<kType, 4>),
-      GPU_HANDLE("matvec, 8 rows", MatMulArguments, kernels::MatVec<kType, 8>)};
+      GPU_HANDLE("matvec, 1 row", MatVecArguments, kernels::MatVec<kType, 1>),
+      GPU_HANDLE("matvec, 2 rows", MatVecArguments, kernels::MatVec<kType, 2>),
+      GPU_HANDLE("matvec, 4 rows", MatVecArguments, kernels::MatVec<kType, 4>),
+      GPU_HANDLE("matvec, 8 rows", MatVecArguments, kernels::MatVec<kType, 8>)};
   return by_batch[batch == 1 ? 0 : batch == 2 ? 1 : batch == 4 ? 2 : 3];
 }
 

@@ -14,6 +14,10 @@ const Kernel& ActKernel() {
   static const Kernel kernel = GPU_HANDLE("act", ActArguments, kernels::Act);
   return kernel;
 }
+const Kernel& ActQuantizeKernel() {
+  static const Kernel kernel = GPU_HANDLE("act_quantize", ActArguments, kernels::ActQuantize);
+  return kernel;
+}
 const Kernel& EmbedKernel(WeightType type) {
   static const Kernel by_type[kWeightTypes] = {
       GPU_HANDLE("embed f32", EmbedArguments, kernels::Embed<kF32>),

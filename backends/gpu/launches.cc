@@ -13,37 +13,8 @@ namespace {
 constexpr uint32_t kElementThreads = 128;  // Of kernels with a thread an element.
 constexpr uint32_t kTopKSlice = 4096;      // Numbers a block looks at.
 
-uint32_t Groups(uint64_t items, uint32_t each) {
-  return static_cast<uint32_t>(CeilDiv(items, each));
-}
 uint32_t Stride(const Tensor& tensor) {
   return tensor.shape[1] * tensor.shape[2];
-}
-
-/// Which size of block to make rows by columns outputs with: large ones read less, but there must
-/// be some for every processor, and few rows do not fill them.
-uint32_t MatMulSize(const MatMulTile* tiles, uint32_t rows, uint32_t columns, uint32_t processors) {
-  uint32_t size = kMatMulSizes - 1;
-  const auto is_wasted = [&](const MatMulTile& tile) {
-    return rows <= tile.rows / 2 ||
-           Groups(rows, tile.rows) * Groups(columns, tile.columns) < processors;
-  };
-  while (size > 0 && is_wasted(tiles[size])) --size;
-  return size;
-}
-
-WeightType TypeOf(DType dtype) {
-  switch (dtype) {
-    case DType::kF32: return kF32;
-    case DType::kF16: return kF16;
-    case DType::kBF16: return kBF16;
-    case DType::kQ8_0: return kQ8_0;
-    case DType::kQ4_0: return kQ4_0;
-    case DType::kQ4_1: return kQ4_1;
-    case DType::kU32: break;
-  }
-  CORM_CHECK(false);
-  return kF32;
 }
 
 /// Turns a position, as a 64-bit fraction of a turn: low and high word.
@@ -61,6 +32,20 @@ bool SameRope(const RopeSpec& a, const RopeSpec& b) {
 }
 
 }  // namespace
+
+WeightType TypeOf(DType dtype) {
+  switch (dtype) {
+    case DType::kF32: return kF32;
+    case DType::kF16: return kF16;
+    case DType::kBF16: return kBF16;
+    case DType::kQ8_0: return kQ8_0;
+    case DType::kQ4_0: return kQ4_0;
+    case DType::kQ4_1: return kQ4_1;
+    case DType::kU32: break;
+  }
+  CORM_CHECK(false);
+  return kF32;
+}
 
 const uint32_t* LaunchBuilder::Frequencies(const RopeSpec& rope) {
   const auto address = [this](uint32_t word) {
@@ -93,8 +78,10 @@ void LaunchBuilder::Build(const Tape& tape) {
   }
   tables_bytes_ = RoundUp(tables.size() * 4, 256);
   scratch_bytes = tables_bytes_;
-  for (const Op& op : tape.ops) {
-    std::visit([&](const auto& o) { Add(o); }, op);
+  tape_ = &tape;
+  while (op_index_ < tape.ops.size()) {
+    if (AddRotatedWrite() || AddMatVecs()) continue;
+    std::visit([&](const auto& o) { Add(o); }, tape.ops[op_index_]);
     ++op_index_;
   }
 }
@@ -109,70 +96,28 @@ void LaunchBuilder::Add(const EmbedOp& op) {
 }
 
 void LaunchBuilder::Add(const RmsNormOp& op) {
-  const RmsNormArguments arguments = {At(op.y), At(op.x), Data<float>(op.w), Step(), op.w.shape[0],
-                                      Live(),   op.eps};
+  RmsNormArguments arguments = {At(op.y), At(op.x), Data<float>(op.w), Step(), op.w.shape[0],
+                                Live(),   op.eps,   nullptr,           nullptr};
+  if (IsForDots(op.y)) {
+    const QuantizedX to = KeepQuantized(op.y);
+    arguments.quants = to.quants;
+    arguments.scales = to.scales;
+  }
   Emit(RmsNormKernel(), {Rows(), 1, 1}, 256, arguments);
 }
 
-/// x in 15 bits, unless the ops just before left it there.
-void LaunchBuilder::Quantize(const Tensor& x, MatMulArguments* arguments) {
-  constexpr uint32_t kThreads = 64;
-  const uint32_t blocks = arguments->blocks;
-  const uint64_t quant_bytes = RoundUp(uint64_t{Rows()} * blocks * 64, 256);
-  const uintptr_t scratch = Scratch(quant_bytes + RoundUp(uint64_t{Rows()} * blocks * 8, 256));
-  auto* const quants = reinterpret_cast<uint32_t*>(scratch);
-  auto* const scales = reinterpret_cast<float*>(scratch + quant_bytes);
-  const bool is_there = quantized_.present() && quantized_at_ + 1 == op_index_ &&
-                        quantized_.region == x.region && quantized_.offset == x.offset &&
-                        quantized_.shape == x.shape;
-  if (!is_there) {
-    const QuantizeXArguments quantize = {At(x),  quants, scales, Step(), arguments->columns,
-                                         blocks, Live()};
-    Emit(QuantizeXKernel(), {Groups(blocks, kThreads), Rows(), 1}, kThreads, quantize);
-  }
-  arguments->quants = quants;
-  arguments->x_scales = scales;
-  quantized_ = x;
-  quantized_at_ = op_index_;
-}
-
-void LaunchBuilder::Add(const MatMulOp& op) {
-  const uint32_t rows_of_w = op.w.shape[0], columns = op.w.shape[1];
-  const WeightType type = TypeOf(op.w.dtype);
-  MatMulArguments arguments = {At(op.y),
-                               At(op.x),
-                               Data(op.w),
-                               Scales(op.w),
-                               Step(),
-                               rows_of_w,
-                               columns,
-                               Groups(columns, 32),
-                               Groups(rows_of_w, 32),
-                               Live(),
-                               op.accumulate ? 1u : 0u,
-                               nullptr,
-                               nullptr};
-  const bool is_dot = Info(op.w.dtype).block > 1;
-  if (is_dot) Quantize(op.x, &arguments);
-  // An output may be what a neighbour would read as x: then it is not what was quantized.
-  if (Overlap(op.y, quantized_)) quantized_ = {};
-  if (Rows() <= kFewRows) {
-    const uint32_t batch = std::bit_ceil(Rows());
-    // Enough slices to have many reads under way, but some blocks for each.
-    const uint32_t threads = std::clamp(std::bit_ceil(arguments.blocks * 8), 64u, 512u);
-    Emit(MatVecKernel(type, batch), {arguments.tiles, 1, 1}, threads, arguments);
+void LaunchBuilder::Add(const ActOp& op) {
+  const uint32_t columns = Stride(op.y);
+  ActArguments arguments = {At(op.y), At(op.gate), At(op.up), Step(),
+                            columns,  Live(),      nullptr,   nullptr};
+  if (IsForDots(op.y)) {
+    const QuantizedX to = KeepQuantized(op.y);
+    arguments.quants = to.quants;
+    arguments.scales = to.scales;
+    Emit(ActQuantizeKernel(), {Groups(columns / 32, 64), Rows(), 1}, 64, arguments);
     return;
   }
-  const MatMulTile* const tiles = is_dot ? kMatMulDotTiles : kMatMulTiles;
-  const uint32_t size = MatMulSize(tiles, Rows(), rows_of_w, processors_);
-  const MatMulTile& tile = tiles[size];
-  Emit(MatMulKernel(type, size), {Groups(rows_of_w, tile.columns), Groups(Rows(), tile.rows), 1},
-       tile.threads, arguments);
-}
-
-void LaunchBuilder::Add(const ActOp& op) {
-  const ActArguments arguments = {At(op.y), At(op.gate), At(op.up), Step(), Stride(op.y), Live()};
-  Emit(ActKernel(), {Groups(Stride(op.y), kElementThreads), Rows(), 1}, kElementThreads, arguments);
+  Emit(ActKernel(), {Groups(columns, kElementThreads), Rows(), 1}, kElementThreads, arguments);
 }
 
 void LaunchBuilder::Add(const RopeOp& op) {

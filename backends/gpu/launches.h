@@ -12,6 +12,7 @@
 #include "backends/gpu/device.h"
 #include "backends/gpu/kernels.h"
 #include "backends/gpu/weights.h"
+#include "runtime/base/units.h"
 #include "runtime/ops/kv_page.h"
 #include "runtime/ops/ops.h"
 
@@ -25,6 +26,11 @@ struct Addresses {
   const DeviceWeights* weights = nullptr;
   uintptr_t arena = 0, out = 0, tables = 0, step = 0, slabs = 0, scratch = 0;
 };
+
+inline uint32_t Groups(uint64_t items, uint32_t each) {
+  return static_cast<uint32_t>(CeilDiv(items, each));
+}
+WeightType TypeOf(DType dtype);
 
 /// Empty, or why the op cannot run.
 absl::string_view WhyUnsupported(const Op& op);
@@ -61,7 +67,23 @@ class LaunchBuilder {
   void Add(const KvAgesOp& op);
   void Add(const KvCompactOp& op);
   void Add(const KvRebaseOp& op);
-  void Quantize(const Tensor& x, MatMulArguments* arguments);
+  /// Where scratch holds x in 15 bits, for products with block types.
+  struct QuantizedX {
+    uint32_t* quants = nullptr;
+    float* scales = nullptr;
+  };
+  /// Whether the next op reads y in 15 bits: the kernel that makes it can leave it so.
+  bool IsForDots(const Tensor& y) const;
+  /// The place for x, which the op at hand fills.
+  QuantizedX KeepQuantized(const Tensor& x);
+  QuantizedX Quantize(const Tensor& x);
+  MatMulArguments ArgumentsOf(const MatMulOp& op);
+  /// How many ops from this one on are products of the same few rows that one launch can make.
+  uint32_t MatVecsTogether() const;
+  /// Adds them and goes on behind them, if there are any.
+  bool AddMatVecs();
+  /// Adds rotations of q and k with the write of k to the cache, if they stand here, as one launch.
+  bool AddRotatedWrite();
   void AddSplitAttend(const AttendOp& op);
   void AddTiledAttend(const AttendOp& op);
 
@@ -114,6 +136,7 @@ class LaunchBuilder {
   const uint32_t pages_per_slab_, processors_;
   const Addresses at_;
   uint32_t rows_ = 1, out_rows_ = 1;
+  const Tape* tape_ = nullptr;
   uint32_t op_index_ = 0;  // Of the tape.
   /// What scratch holds in 15 bits: the x of op `quantized_at_`, which its neighbours may share.
   Tensor quantized_;

@@ -24,6 +24,9 @@ struct RmsNormArguments {
   const uint32_t* step;
   uint32_t columns, live;
   float eps;
+  // y again for products with block types, as QuantizeX leaves it; or null.
+  uint32_t* quants;
+  float* scales;
 };
 
 struct ActArguments {
@@ -31,6 +34,8 @@ struct ActArguments {
   const float *gate, *up;
   const uint32_t* step;
   uint32_t columns, live;
+  uint32_t* quants;  // As in RmsNormArguments.
+  float* scales;
 };
 
 struct RopeArguments {
@@ -82,6 +87,12 @@ constexpr MatMulTile kMatMulDotTiles[kMatMulSizes] = {  // Of block types.
     {32, 64, 128},
     {64, 64, 128},
     {128, 128, 256}};
+/// Products of one x with up to three weights of one type, made by one launch.
+constexpr uint32_t kMatVecParts = 3;
+struct MatVecArguments {
+  MatMulArguments part[kMatVecParts];
+  uint32_t first_tile[kMatVecParts];  // Of the launch; past all of them where there is no part.
+};
 
 /// Where the rows of a cache are; offsets in a page are in words (runtime/ops/kv_page.h).
 struct CacheArguments {
@@ -95,7 +106,12 @@ struct CacheArguments {
 
 struct KvWriteArguments {
   CacheArguments cache;
-  const float *k, *v;
+  float* k;
+  const float* v;
+  // To rotate the keys first, and the queries that they meet; or null.
+  float* q;
+  const uint32_t* frequencies;
+  uint32_t heads_of_q, pairs;
 };
 
 struct KvAgesArguments {

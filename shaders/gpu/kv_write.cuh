@@ -1,6 +1,8 @@
-// Appends rows to the cache. See KvWriteOp in runtime/ops/ops.h.
+// Appends rows to the cache, rotated first where that is asked for too. See KvWriteOp and RopeOp in
+// runtime/ops/ops.h.
 #pragma once
 #include "shaders/gpu/kv.cuh"
+#include "shaders/gpu/rope.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 
@@ -25,6 +27,20 @@ GPU_FN void StoreQ8(const CacheArguments& cache, const float* from, uint32_t fir
   }
 }
 
+/// Rotates the block's key and the queries of its group, in place: heads share the angles.
+GPU_FN void RotateGroup(const KvWriteArguments& a, uint32_t row, uint32_t kv_head) {
+  const uint32_t dims = a.cache.head_dim, group = a.heads_of_q / a.cache.kv_heads;
+  const uint32_t position = StepWord(a.cache.step, kStepPositionsAt, row);
+  float* const k = a.k + (uint64_t{row} * a.cache.kv_heads + kv_head) * dims;
+  float* const q = a.q + (uint64_t{row} * a.heads_of_q + kv_head * group) * dims;
+  for (uint32_t pair = gpu::Thread(); pair < a.pairs; pair += gpu::BlockThreads()) {
+    const Angle angle = AngleOf(a.frequencies, pair, position);
+    RotatePair(k + 2 * pair, angle);
+    for (uint32_t h = 0; h < group; ++h) RotatePair(q + uint64_t{h} * dims + 2 * pair, angle);
+  }
+  gpu::Sync();
+}
+
 /// A block stores one row of one KV head; a thread blocks of 32 dimensions, or single ones as f16.
 /// Grid: rows, KV heads.
 GPU_KERNEL(64) KvWrite(const KvWriteArguments a) {
@@ -32,6 +48,7 @@ GPU_KERNEL(64) KvWrite(const KvWriteArguments a) {
   const uint32_t* const step = cache.step;
   const uint32_t row = gpu::Block(), kv_head = gpu::BlockY(), thread = gpu::Thread();
   if (row >= step[kStepRows]) return;
+  if (a.q != nullptr) RotateGroup(a, row, kv_head);
   const uint32_t head = cache.layer * cache.kv_heads + kv_head, dims = cache.head_dim;
   const RowPlace place = PlaceOf(step, row, head);
   const uint32_t slot = place.visible - 1;  // The last it sees is its own.

@@ -73,13 +73,19 @@ GPU_FN void AddBlock(const MatMulArguments& a, uint32_t first_row, uint32_t rows
   }
 }
 
-/// Grid: tiles of 32 rows of w, batches of rows of x. Blocks are 32 lanes by slices.
+/// Grid: tiles of 32 rows of the weights, one after another; batches of rows of x. Blocks are 32
+/// lanes by slices.
 template <uint32_t kType, uint32_t kBatch>
 GPU_KERNEL(kMatVecThreads)
-MatVec(const MatMulArguments a) {
+MatVec(const MatVecArguments all) {
   GPU_SHARED(float, partial, kMatVecThreads* kBatch);
   const uint32_t lane = gpu::Thread() % 32, slice = gpu::Thread() / 32;
-  const uint32_t slices = gpu::BlockThreads() / 32, tile = gpu::Block();
+  const uint32_t slices = gpu::BlockThreads() / 32;
+  const bool is_first = gpu::Block() < all.first_tile[1];
+  const bool is_last = gpu::Block() >= all.first_tile[2];
+  const MatMulArguments& a = is_first ? all.part[0] : is_last ? all.part[2] : all.part[1];
+  const uint32_t tile =
+      gpu::Block() - (is_first ? 0 : is_last ? all.first_tile[2] : all.first_tile[1]);
   const uint32_t first_row = gpu::BlockY() * kBatch, rows = a.step[a.live];
   if (first_row >= rows) return;
   float total[kBatch];

@@ -11,12 +11,14 @@ namespace cormorant::GPU_NAMESPACE::kernels {
 
 constexpr float kQuantMost = 16256.0f;  // 127 * 128
 
-/// A thread a block of 32. Grid: blocks by threads, rows.
-GPU_KERNEL(64) QuantizeX(const QuantizeXArguments a) {
-  const uint32_t row = gpu::BlockY(), block = gpu::Block() * gpu::BlockThreads() + gpu::Thread();
-  if (row >= a.step[a.live] || block >= a.blocks) return;
-  const float* const x = a.x + uint64_t{row} * a.columns + block * 32;
-  const uint64_t to = uint64_t{row} * a.blocks + block;
+/// Where the blocks of x go, as numbers of 15 bits.
+struct QuantizedX {
+  uint32_t* quants;
+  float* scales;
+};
+
+/// Stores 32 numbers as block `to` of all.
+GPU_FN void QuantizeBlock(const float* x, const QuantizedX& out, uint64_t to) {
   float greatest = 0.0f;
   for (uint32_t k = 0; k < 32; ++k) greatest = gpu::Max(greatest, gpu::Abs(x[k]));
   const float inverse = greatest > 0.0f ? kQuantMost / greatest : 0.0f;
@@ -30,12 +32,20 @@ GPU_KERNEL(64) QuantizeX(const QuantizeXArguments a) {
       low_word |= (static_cast<uint32_t>(quant - 128 * high) & 0xffu) << (8 * j);
       sum += quant;
     }
-    a.quants[to * 16 + k / 4] = high_word;
-    a.quants[to * 16 + 8 + k / 4] = low_word;
+    out.quants[to * 16 + k / 4] = high_word;
+    out.quants[to * 16 + 8 + k / 4] = low_word;
   }
   const float scale = greatest / kQuantMost;
-  a.scales[to * 2] = scale;
-  a.scales[to * 2 + 1] = scale * static_cast<float>(sum);
+  out.scales[to * 2] = scale;
+  out.scales[to * 2 + 1] = scale * static_cast<float>(sum);
+}
+
+/// A thread a block of 32. Grid: blocks by threads, rows.
+GPU_KERNEL(64) QuantizeX(const QuantizeXArguments a) {
+  const uint32_t row = gpu::BlockY(), block = gpu::Block() * gpu::BlockThreads() + gpu::Thread();
+  if (row >= a.step[a.live] || block >= a.blocks) return;
+  QuantizeBlock(a.x + uint64_t{row} * a.columns + block * 32, {a.quants, a.scales},
+                uint64_t{row} * a.blocks + block);
 }
 
 }  // namespace cormorant::GPU_NAMESPACE::kernels
