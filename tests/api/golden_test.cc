@@ -3,7 +3,7 @@
 // Method: tests/golden/logits.json (make_logits.py: numpy, f64, no cache) holds the likeliest
 // tokens at each place of a text with their log-probabilities; what is left is one more event. The
 // KL divergence between these coarse distributions is at most the true one. Both ways through the
-// runtime are taken: the text as one prompt, and one token a step. Ways of the "device" are those of
+// runtime are taken: the text as one prompt, and one token a step. Those called "device" go through
 // the backend in CORMORANT_TEST_BACKEND.
 #include <cmath>
 #include <cstdlib>

@@ -1,9 +1,9 @@
 // Which rows stay: over a whole conversation under a cap, another backend keeps what the CPU keeps.
 //
-// Method: the README as a conversation, turns read at once and answers token by token, on both
-// (CORMORANT_TEST_BACKEND) with the real model under a cap that holds a third of it. Given the same scores CORM
-// leaves the same rows (conformance tests); here scores differ in their last bits, stamps at the
-// threshold with them, and what follows from those.
+// Method: the README as a conversation, turns read at once and answers token by token, on the CPU
+// and on CORMORANT_TEST_BACKEND with the real model under a cap that holds a third of it. Given the
+// same scores CORM leaves the same rows (conformance tests); here scores differ in their last bits,
+// stamps at the threshold with them, and what follows from those.
 #include <algorithm>
 #include <fstream>
 #include <iterator>

@@ -232,8 +232,9 @@ def main():
     options = parser.parse_args()
     shape = options.shape._replace(is_tied=options.shape.is_tied or options.tied)
     make(options.out, shape, options.type, options.donor, options.seed)
-    print(f"{options.out}: weights as {options.type}, {os.path.getsize(options.out) / 1e6:.1f} MB, of "
-          f"which a token reads {gguf_header.bytes_per_token(options.out) / 1e6:.1f}")
+    megabytes, read = (count / 1e6 for count in (os.path.getsize(options.out),
+                                                gguf_header.bytes_per_token(options.out)))
+    print(f"{options.out}: weights as {options.type}, {megabytes:.1f} MB; a token reads {read:.1f}")
 
 
 if __name__ == "__main__":
