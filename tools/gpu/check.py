@@ -52,6 +52,7 @@ class Check:
         self.models = pathlib.Path(options.models_folder or CACHE / "models").resolve()
         self.device = {}  # See device.py.
         self.part = Part("before")
+        self.last_status = 0  # Of the last command.
         self.environment = dict(os.environ)
         (self.out / "logs").mkdir(parents=True, exist_ok=True)
 
@@ -79,7 +80,8 @@ class Check:
         shown = " ".join([*(f"{k}={shlex.quote(str(v))}" for k, v in environment.items()),
                           *map(shlex.quote, command)])
         print(f"   {shown}", file=sys.stderr)
-        self.part.commands.append(self.portable(shown))
+        if command[0] != "bash":  # What library() calls measures nothing.
+            self.part.commands.append(self.portable(shown))
         with open(self.log(f"{name}.out"), "wb") as out, open(self.log(f"{name}.err"), "wb") as err:
             return subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL,
                                     cwd=ROOT, start_new_session=True,
@@ -96,6 +98,7 @@ class Check:
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             raise Failure(f"{name} was still running after {self.options.timeout} s") from error
+        self.last_status = status
         out = self.log(f"{name}.out").read_text(errors="replace")
         if status == 0 or allow_failure:
             return out
@@ -158,6 +161,8 @@ class Check:
         except Exception as error:  # Others still have something to show.
             kind = "" if isinstance(error, Failure) else f"{type(error).__name__}: "
             self.part.problems.append(f"{kind}{error}")
+        self.part.problems = [self.portable(problem) for problem in self.part.problems]
+        self.part.lines = [self.portable(line) for line in self.part.lines]
         if self.part.problems:
             self.part.status = "failed"
         self.part.seconds = time.monotonic() - start

@@ -68,12 +68,13 @@ def run_tests(check, name, binary, tests, wrapper=(), **environment):
                             f"--gtest_output=json:{results}"], allow_failure=True, **environment)
     if not results.exists():
         said = check.log(f"{name}.err").read_text(errors="replace") or text
-        raise Failure(f"{binary} ended early: {' / '.join(said.splitlines()[-4:])[-600:]}")
+        raise Failure(f"{binary} ended early with {check.last_status}: "
+                      f"{' / '.join(said.splitlines()[-4:])[-600:]}")
     run, failed, skipped, names = count_results(results)
     if failed:
-        check.part.problems.append(f"{failed} of {run} tests failed: {', '.join(names[:5])}")
+        check.part.problems.append(f"{name}: {failed} of {run} failed: {', '.join(names[:5])}")
     if run == skipped:
-        check.part.problems.append(f"no test of {tests} could run; is there a device?")
+        check.part.problems.append(f"{name}: no test could run; is there a device?")
     counts = {"run": run, "passed": run - failed - skipped, "failed": failed, "skipped": skipped}
     return counts, text
 

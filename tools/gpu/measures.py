@@ -193,11 +193,11 @@ def speed_of(check, name, model, depth, llama_bench, memory_rate):
     if not results.exists():
         raise Failure(f"nothing was measured (log: {check.log(f'side-by-side-{name}')}.err)")
     figures = json.loads(results.read_text())
-    wanted = ("cormorant", "llama.cpp") if llama_bench else ("cormorant",)
-    for test, values in figures.items():
-        for program in wanted:
-            if not values[program]:
-                check.part.problems.append(f"{name}: {program} gave no figure for {test}")
+    for program in ("cormorant", "llama.cpp") if llama_bench else ("cormorant",):
+        missing = [test for test, values in figures.items() if not values[program]]
+        if missing:
+            check.part.problems.append(f"{name}: {program} has no figure for {'; '.join(missing)} "
+                                       f"(log: {check.log(f'side-by-side-{name}')}.err)")
     check.part.lines += [f"**{name}** (`{model.name}`):", "", *table.strip().splitlines(), ""]
     decode = next(values["cormorant"] for test, values in figures.items() if test[:2] == "tg")
     read = gguf_header.bytes_per_token(model)
