@@ -47,7 +47,9 @@ def build(check):
                for name in ("CUDA", "HIP", "VULKAN")]
     check.run("configure", ["cmake", "-S", ROOT, "-B", check.build, "-G", "Ninja",
                             "-DCMAKE_BUILD_TYPE=Release", *choices, *architecture_option(check)])
-    check.run("build", ["ninja", "-C", check.build])
+    module = [] if check.backend == "cpu" else [f"cormorant_{check.backend}"]
+    check.run("build", ["ninja", "-C", check.build, "cormorant_cli", "conformance_tests",
+                        "api_tests", *module])
 
 
 def count_results(path):

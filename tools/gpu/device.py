@@ -44,7 +44,7 @@ def nvidia_facts():
 
 
 def amd_facts():
-    agents = re.split(r"\nAgent \d+", output("rocminfo"))
+    agents = re.split(r"\nAgent +\d+", output("rocminfo"))
     gpus = [agent for agent in agents if re.search(r"Device Type:\s+GPU", agent)]
     if len(gpus) <= gpu_index():
         return {}
@@ -123,6 +123,9 @@ class MemorySampler:
             tool.terminate()
         for thread in self._threads:
             thread.join(10)
+        for tool in self._tools:
+            tool.wait()
+            tool.stdout.close()
 
     def _follow(self, query, take):
         """Runs nvidia-smi in a loop of its own and hands over each line."""
