@@ -99,12 +99,13 @@ def find_sanitizer(check):
     found = shutil.which("compute-sanitizer", path=path)
     if found:
         return found
-    if not check.options.no_install:
-        check.library("fetch", "fetch_sanitizer")
-    fetched = sorted(CACHE.glob("sanitizer/nvidia/*/bin/compute-sanitizer"))
-    if not fetched:
+    if check.options.no_install:
         raise LeftOut("there is no compute-sanitizer")
-    return fetched[-1]
+    try:
+        check.library("fetch", "fetch_sanitizer")
+    except Failure as failure:
+        raise LeftOut(f"there is no compute-sanitizer, and {failure}") from failure
+    return next(CACHE.glob("sanitizer/nvidia/*/bin/compute-sanitizer"))
 
 
 def sanitizers(check):

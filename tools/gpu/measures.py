@@ -54,23 +54,25 @@ def used(sampler):
 
 
 def device_memory(check, sampler, cap):
-    """What the driver saw, beside the context, which a tiny model's run shows: the rest of it."""
-    tiny, tiny_sampler = talk(check, "tiny", check.make_model("tiny", "Q4_0"), 1500, "--kv-cap",
-                              "1M")
-    context = used(tiny_sampler) - tiny[-1]["memory"]["peak"]
-    figures = {"samples": len(sampler.samples), "greatest": used(sampler), "context": context,
-               "of_process": bool(sampler.greatest_of_process),
-               "without_context": used(sampler) - context}
+    """What the driver saw beside the context, which the run of a tiny model shows."""
+    figures = {"samples": len(sampler.samples), "greatest": used(sampler),
+               "of_process": bool(sampler.greatest_of_process)}
     asked = "this process" if figures["of_process"] else "the device, less what it had before"
     check.part.lines += [
         f"By {sampler.how()} ({len(sampler.samples)} looks, {asked}): at most "
-        f"{megabytes(figures['greatest'])}. A tiny model's run has {megabytes(context)} beyond "
-        f"what its engine counts: the driver's context and code. The rest is "
-        f"{megabytes(figures['without_context'])}, {figures['without_context'] / cap:.1%} of the "
-        f"cap.", ""]
-    if figures["without_context"] > cap:
+        f"{megabytes(figures['greatest'])}.", ""]
+    check.part.figures["device"] = figures
+    tiny, tiny_sampler = talk(check, "tiny", check.make_model("tiny", "Q4_0"), 1500, "--kv-cap",
+                              "1M")
+    context = used(tiny_sampler) - tiny[-1]["memory"]["peak"]
+    rest = used(sampler) - context
+    figures |= {"context": context, "without_context": rest}
+    check.part.lines += [
+        f"A tiny model's run has {megabytes(context)} beyond what its engine counts: the driver's "
+        f"context and code. Without that the conversation took {megabytes(rest)}, "
+        f"{rest / cap:.1%} of the cap.", ""]
+    if rest > cap:
         check.part.problems.append("the driver saw more than the cap beside the context")
-    return figures
 
 
 def conversation(check):
@@ -91,6 +93,9 @@ def conversation(check):
         f"{kv['rows_kept']:,.0f} of {kv['rows_full']:,.0f} rows were left, positions were closed "
         f"up {kv['rebased']} times; decode {turns[0]['decode_tok_s']:.0f} tok/s in the first turn, "
         f"{last['decode_tok_s']:.0f} in the last.", ""]
+    if memory["host_peak"]:
+        check.part.lines += [f"Layers that did not fit took {megabytes(memory['host_peak'])} of "
+                             "the host.", ""]
     if peak > cap:
         check.part.problems.append("the engine counted more than the cap")
     if kv["tokens"] < 0.9 * tokens:
@@ -99,7 +104,7 @@ def conversation(check):
         check.part.lines += ["No tool here tells a device's memory: the figures are the engine's.",
                              ""]
         return
-    check.part.figures["device"] = device_memory(check, sampler, cap)
+    device_memory(check, sampler, cap)
 
 
 def bandwidth(check):
