@@ -48,8 +48,8 @@ def build(check):
     check.run("configure", ["cmake", "-S", ROOT, "-B", check.build, "-G", "Ninja",
                             "-DCMAKE_BUILD_TYPE=Release", *choices, *architecture_option(check)])
     module = [] if check.backend == "cpu" else [f"cormorant_{check.backend}"]
-    check.run("build", ["ninja", "-C", check.build, "cormorant_cli", "conformance_tests",
-                        "api_tests", *module])
+    check.run("build", ["cmake", "--build", check.build, "--target", "cormorant_cli",
+                        "conformance_tests", "api_tests", *module])
 
 
 def count_results(path):

@@ -128,10 +128,12 @@ class MemorySampler:
             tool.stdout.close()
 
     def _follow(self, query, take):
-        """Runs nvidia-smi in a loop of its own and hands over each line."""
+        """Runs nvidia-smi in a loop of its own and hands over each line as soon as it is there."""
+        unbuffered = ["stdbuf", "-oL"] if shutil.which("stdbuf") else []
         tool = subprocess.Popen(
-            ["nvidia-smi", "-i", str(gpu_index()), query, "--format=csv,noheader,nounits", "-lms",
-             str(int(PERIOD * 1000))], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            [*unbuffered, "nvidia-smi", "-i", str(gpu_index()), query,
+             "--format=csv,noheader,nounits", "-lms", str(int(PERIOD * 1000))],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
         def read():
             for line in tool.stdout:

@@ -55,6 +55,9 @@ def used(sampler):
 
 def device_memory(check, sampler, cap):
     """What the driver saw beside the context, which the run of a tiny model shows."""
+    if not sampler.samples:
+        check.part.problems.append(f"{sampler.how()} gave no figure while the conversation ran")
+        return
     figures = {"samples": len(sampler.samples), "greatest": used(sampler),
                "of_process": bool(sampler.greatest_of_process)}
     asked = "this process" if figures["of_process"] else "the device, less what it had before"
@@ -154,7 +157,8 @@ def peer(check):
         check.library("fetch-peer", "fetch_peer")
         check.run("configure-peer", ["cmake", "-S", CACHE / "peer/source", "-B", folder, "-G",
                                      "Ninja", *PEER_FLAGS, *options], **environment)
-        check.run("build-peer", ["ninja", "-C", folder, "llama-bench"], **environment)
+        check.run("build-peer", ["cmake", "--build", folder, "--target", "llama-bench"],
+                  **environment)
     except Failure as failure:
         check.part.problems.append(f"llama.cpp was not built, Cormorant ran alone: {failure}")
         return None
