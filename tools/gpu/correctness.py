@@ -40,7 +40,7 @@ def install(check):
 def build(check):
     if check.options.build:
         check.binary("cormorant")
-        raise LeftOut(f"{check.options.build} is taken as it is")
+        raise LeftOut("`--build` names one that is taken as it is")
     if not check.options.no_install:
         install(check)
     choices = [f"-DCORMORANT_{name}={'ON' if name.lower() == check.backend else 'OFF'}"
