@@ -1,6 +1,7 @@
 // y = silu(gate) * up. See ActOp in runtime/ops/ops.h.
 #pragma once
-#include "shaders/gpu/quantize_x.cuh"
+#include "shaders/gpu/arguments.h"
+#include "shaders/gpu/quants.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 

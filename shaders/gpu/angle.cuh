@@ -44,4 +44,10 @@ GPU_FN Angle AngleOf(const uint32_t* frequencies, uint32_t pair, uint32_t positi
   return CosSin(high * positions + gpu::MultiplyHigh(low, positions));
 }
 
+GPU_FN void RotatePair(float* at, const Angle& angle) {
+  const float first = at[0], second = at[1];
+  at[0] = first * angle.cos - second * angle.sin;
+  at[1] = first * angle.sin + second * angle.cos;
+}
+
 }  // namespace cormorant::GPU_NAMESPACE::kernels

@@ -1,8 +1,8 @@
 // Appends rows to the cache, rotated first where that is asked for too. See KvWriteOp and RopeOp in
 // runtime/ops/ops.h.
 #pragma once
+#include "shaders/gpu/angle.cuh"
 #include "shaders/gpu/kv.cuh"
-#include "shaders/gpu/rope.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 

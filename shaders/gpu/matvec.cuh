@@ -84,8 +84,9 @@ MatVec(const MatVecArguments all) {
   const bool is_first = gpu::Block() < all.first_tile[1];
   const bool is_last = gpu::Block() >= all.first_tile[2];
   const MatMulArguments& a = is_first ? all.part[0] : is_last ? all.part[2] : all.part[1];
-  const uint32_t tile =
-      gpu::Block() - (is_first ? 0 : is_last ? all.first_tile[2] : all.first_tile[1]);
+  const uint32_t tile = gpu::Block() - (is_first  ? 0
+                                        : is_last ? all.first_tile[2]
+                                                  : all.first_tile[1]);
   const uint32_t first_row = gpu::BlockY() * kBatch, rows = a.step[a.live];
   if (first_row >= rows) return;
   float total[kBatch];

@@ -5,7 +5,7 @@
 // they read it too, which saves them a launch.
 #pragma once
 #include "shaders/gpu/arguments.h"
-#include "shaders/gpu/quantize_x.cuh"
+#include "shaders/gpu/quants.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 

@@ -4,12 +4,6 @@
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 
-GPU_FN void RotatePair(float* at, const Angle& angle) {
-  const float first = at[0], second = at[1];
-  at[0] = first * angle.cos - second * angle.sin;
-  at[1] = first * angle.sin + second * angle.cos;
-}
-
 /// A thread a pair of a row, for all heads: they share the angle. Grid: pairs by threads, rows.
 GPU_KERNEL(64) Rope(const RopeArguments a) {
   const uint32_t row = gpu::BlockY(), pair = gpu::Block() * gpu::BlockThreads() + gpu::Thread();
