@@ -3,7 +3,7 @@
 // Prefill is about arithmetic, so it is done in tiles of 16 by 16 by the wave (matrix.cuh). A block
 // makes the outputs of a MatMulTile, a wave some tiles below and beside each other. Columns come in
 // stages, brought to one of two buffers in shared memory: while one is multiplied, the next stage
-// is on its way from global memory to registers, then to the other.
+// is on its way from global memory to the other, past the registers or through them.
 //
 // A stage's products are summed from zero and then added to the sums: they are exact integers to be
 // scaled, or matrix units that do not round to nearest. Every size of tile sums in the same order,

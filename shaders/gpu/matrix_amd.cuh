@@ -38,7 +38,15 @@ GPU_FN void SetTile(const V& vector, Tile<T>* tile) {
   for (uint32_t i = 0; i < kTileNumbers; ++i) tile->v[i] = vector[i];
 }
 
+#define GPU_TILE_PLACES
 #if defined(GPU_MFMA_BYTES)
+GPU_FN uint32_t TileRow(uint32_t i) {
+  return Thread() % 64 / 16 * 4 + i;
+}
+GPU_FN uint32_t TileColumn(uint32_t) {
+  return Thread() % 16;
+}
+
 /// Of row lane % 16 the quarter lane / 16.
 GPU_FN Pair QuarterOf(const Quad* from, uint32_t stride) {
   const uint32_t quarter = Thread() % 64 / 16, row = Thread() % 16;
@@ -91,7 +99,6 @@ GPU_FN void AddProducts(Tile<float>* tile, const FloatFragment<kLeft>& a,
 }
 
 #else  // WMMA.
-#define GPU_TILE_PLACES
 GPU_FN uint32_t TileRow(uint32_t i) {
   const uint32_t half = Thread() % 32 / 16;
   return GPU_WMMA == 11 ? i * 2 + half : half * 8 + i;
