@@ -51,8 +51,8 @@ class GpuBackend final : public Backend {
   std::optional<absl::Status> CopyFrom(Buffer& to, uint64_t to_offset, Backend& from,
                                        const Buffer& from_buffer, uint64_t from_offset,
                                        uint64_t bytes) override {
-    auto* const other = dynamic_cast<GpuBackend*>(&from);
-    if (other == nullptr) return std::nullopt;
+    if (from.Name() != Name()) return std::nullopt;
+    auto* const other = static_cast<GpuBackend*>(&from);  // There is one module of a name.
     CORM_RETURN_IF_ERROR(to.CheckRange(to_offset, bytes));
     CORM_RETURN_IF_ERROR(from_buffer.CheckRange(from_offset, bytes));
     return device_->CopyFrom(static_cast<DeviceBuffer&>(to), to_offset, *other->device_,
