@@ -54,8 +54,8 @@ absl::StatusOr<std::vector<DeviceFacts>> GpuDevice::List() {
   const Error error = GPU_API(GetDeviceCount)(&count);
   if (error != GPU_API(Success) || count == 0) {
     static_cast<void>(GPU_API(GetLastError)());
-    return absl::FailedPreconditionError(
-        error == GPU_API(Success) ? "no device" : GPU_API(GetErrorString)(error));
+    return absl::FailedPreconditionError(error == GPU_API(Success) ? "there is no device"
+                                                                   : WhyNoDevice(error));
   }
   std::vector<DeviceFacts> devices;
   for (int i = 0; i < count; ++i) {
@@ -77,6 +77,9 @@ absl::StatusOr<std::unique_ptr<GpuDevice>> GpuDevice::Open(uint32_t index, uint3
   Stream stream = nullptr;
   GPU_TRY(StreamCreateWithFlags(&stream, GPU_API(StreamNonBlocking)));
   device->stream_ = stream;
+  Stream copies = nullptr;
+  GPU_TRY(StreamCreateWithFlags(&copies, GPU_API(StreamNonBlocking)));
+  device->copies_ = copies;
   for (void*& event : device->events_) {
     Event made = nullptr;
     GPU_TRY(EventCreateWithFlags(&made, GPU_API(EventDisableTiming)));
@@ -92,7 +95,9 @@ GpuDevice::~GpuDevice() {
   for (void* event : events_) {
     if (event != nullptr) static_cast<void>(GPU_API(EventDestroy)(static_cast<Event>(event)));
   }
-  if (stream_ != nullptr) static_cast<void>(GPU_API(StreamDestroy)(static_cast<Stream>(stream_)));
+  for (void* stream : {copies_, stream_}) {
+    if (stream != nullptr) static_cast<void>(GPU_API(StreamDestroy)(static_cast<Stream>(stream)));
+  }
 }
 
 absl::Status GpuDevice::Enter() {
@@ -155,6 +160,20 @@ absl::Status GpuDevice::Write(DeviceBuffer& to, uint64_t offset, std::span<const
   GPU_TRY(MemcpyAsync(to.data() + offset, from.data(), from.size(), GPU_API(MemcpyHostToDevice),
                       static_cast<Stream>(stream_)));
   GPU_TRY(StreamSynchronize(static_cast<Stream>(stream_)));
+  return absl::OkStatus();
+}
+
+absl::Status GpuDevice::StartWrite(DeviceBuffer& to, uint64_t offset,
+                                   std::span<const std::byte> pinned) {
+  CORM_RETURN_IF_ERROR(Enter());
+  GPU_TRY(MemcpyAsync(to.data() + offset, pinned.data(), pinned.size(), GPU_API(MemcpyHostToDevice),
+                      static_cast<Stream>(copies_)));
+  return absl::OkStatus();
+}
+
+absl::Status GpuDevice::WaitForCopies() {
+  CORM_RETURN_IF_ERROR(Enter());
+  GPU_TRY(StreamSynchronize(static_cast<Stream>(copies_)));
   return absl::OkStatus();
 }
 

@@ -2,7 +2,8 @@
 //
 // Written once over the names that both runtimes share but for their prefix; each kind of device
 // names them in an api.inc (GPU_API_NAMES). All work goes through one stream, so it runs in the
-// order it was asked for. A plan's launches are captured once and replayed as one graph.
+// order it was asked for; copies that the host need not wait for have another. A plan's launches
+// are captured once and replayed as one graph.
 //
 // One thread at a time, as Backend says, but not always the same one.
 #pragma once
@@ -95,6 +96,9 @@ class GpuDevice {
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(uint64_t bytes);  // Zeroed.
   absl::StatusOr<std::unique_ptr<PinnedMemory>> AllocatePinned(uint64_t bytes);
   absl::Status Write(DeviceBuffer& to, uint64_t offset, std::span<const std::byte> from);
+  /// The same while the host goes on: `from` stays as it is, and `to` unused, until WaitForCopies.
+  absl::Status StartWrite(DeviceBuffer& to, uint64_t offset, std::span<const std::byte> pinned);
+  absl::Status WaitForCopies();
   absl::Status Read(std::span<std::byte> to, const DeviceBuffer& from, uint64_t offset);
 
   /// From another device, directly where the two have such a way.
@@ -127,6 +131,7 @@ class GpuDevice {
 
   const uint32_t index_, processors_;
   void* stream_ = nullptr;
+  void* copies_ = nullptr;                  // A stream too.
   std::array<void*, kEvents> events_ = {};  // Of ticks, by tick modulo their number.
   Tick last_ = 0, done_ = 0;
   uint64_t held_bytes_ = 0;

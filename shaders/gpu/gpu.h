@@ -152,9 +152,11 @@ GPU_FN uint32_t AsWord(float value) {
 GPU_FN int32_t Dot4(uint32_t a, uint32_t b, int32_t c) {
 #if !defined(__HIP__)
   return __dp4a(static_cast<int>(a), static_cast<int>(b), c);
-#elif defined(__gfx906__) || defined(__gfx908__) || defined(__gfx90a__) || defined(__gfx1030__)
+#elif defined(__gfx906__) || defined(__gfx908__) || defined(__gfx90a__) || defined(__gfx942__) || \
+    defined(__gfx1030__) || defined(__gfx1031__) || defined(__gfx1032__)
   return __builtin_amdgcn_sdot4(static_cast<int>(a), static_cast<int>(b), c, false);
-#elif defined(__gfx1100__) || defined(__gfx1200__) || defined(__gfx1201__)
+#elif defined(__gfx1100__) || defined(__gfx1101__) || defined(__gfx1102__) || \
+    defined(__gfx1103__) || defined(__gfx1200__) || defined(__gfx1201__)
   return __builtin_amdgcn_sudot4(true, static_cast<int>(a), true, static_cast<int>(b), c, false);
 #else
   for (uint32_t i = 0; i < 32; i += 8) {
