@@ -163,6 +163,7 @@ void LaunchBuilder::Add(const MatMulOp& op) {
     Emit(MatVecKernel(type, batch), {arguments.tiles, 1, 1}, threads, arguments);
     return;
   }
+  CORM_CHECK(uint64_t{Rows()} * arguments.blocks * 32 <= UINT32_MAX);
   const MatMulTile* const tiles = is_dot ? kMatMulDotTiles : kMatMulTiles;
   const uint32_t size = MatMulSize(tiles, Rows(), rows_of_w, processors_);
   const MatMulTile& tile = tiles[size];
