@@ -2,6 +2,7 @@
 #include <bit>
 
 #include "backends/gpu/launches.h"
+#include "runtime/base/check.h"
 #include "runtime/base/units.h"
 
 namespace cormorant::GPU_NAMESPACE {
@@ -121,6 +122,8 @@ bool LaunchBuilder::AddMatVecs() {
 
 void LaunchBuilder::Add(const MatMulOp& op) {
   const MatMulArguments arguments = ArgumentsOf(op);
+  // Kernels count x in 32 bits.
+  CORM_CHECK(uint64_t{Rows()} * op.x.shape[1] <= UINT32_MAX);
   const MatMulTile* const tiles = IsDot(op) ? kMatMulDotTiles : kMatMulTiles;
   const uint32_t size = MatMulSize(tiles, Rows(), arguments.rows_of_w, processors_);
   const MatMulTile& tile = tiles[size];

@@ -118,7 +118,8 @@ GPU_FN FloatStage FetchFloats(const MatMulArguments& a, uint32_t rows, uint32_t 
   const uint32_t row = gpu::Thread() / 2, step = gpu::Thread() % 2;
   FloatStage fetched;
   if (row < D::kRows) {
-    const float* const x = a.x + uint64_t{gpu::Min(first_row + row, rows - 1)} * a.columns;
+    // x has fewer than 2^32 numbers, which whoever launches this sees to.
+    const float* const x = a.x + gpu::Min(first_row + row, rows - 1) * a.columns;
     const uint32_t column = stage * 16 + step * 8;
     fetched.x[0] = QuadOf(x, column, a.columns);
     fetched.x[1] = QuadOf(x, column + 4, a.columns);
@@ -244,7 +245,6 @@ GPU_FN void FetchDots(const MatMulArguments& a, uint32_t rows, uint32_t first_ro
   GPU_UNROLL
   for (uint32_t i = 0; i < DotStage<D>::kXQuads; ++i) {
     const uint32_t row = gpu::Min(first_row + DotStage<D>::Row(i), rows - 1);
-    // As words of 32 bits numbers of quads reach 64 GiB.
     const uint32_t at = row * a.blocks * 4 + DotStage<D>::QuadOfRow(i) + block * 4;
     gpu::StartCopy(reinterpret_cast<const gpu::Quad*>(a.quants) + at, xs,
                    DotStage<D>::XPlace(buffer, i), &fetched->x[i]);
