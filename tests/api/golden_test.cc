@@ -57,6 +57,9 @@ struct Way {
   double divergence_most;
   uint64_t memory_cap = 0;  // 0: none.
 };
+void PrintTo(const Way& way, std::ostream* to) {
+  *to << way.name;
+}
 
 class Golden : public ApiModel, public ::testing::WithParamInterface<Way> {
  protected:

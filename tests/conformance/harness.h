@@ -16,6 +16,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <span>
 #include <string>
@@ -38,6 +39,9 @@ struct Target {
   std::string isa;      // Value of CORMORANT_CPU; empty: not set.
   uint32_t device = 0;
 };
+inline void PrintTo(const Target& target, std::ostream* to) {
+  *to << target.name;
+}
 std::vector<Target> Targets();
 absl::StatusOr<std::unique_ptr<Backend>> OpenTarget(const Target& target, uint32_t threads = 0);
 
