@@ -140,7 +140,9 @@ struct Tile {
   GPU_METHOD void Attend(const TileRows& rows) const {
     const uint32_t n4 = gpu::Thread() / 8 * 4, part = gpu::Thread() % 8;
     float sum[4][kSlices * 8];  // Dimensions slice * 64 + part * 8 + 0..7 of 4 queries.
+    GPU_UNROLL
     for (uint32_t n = 0; n < 4; ++n) {
+      GPU_UNROLL
       for (uint32_t c = 0; c < kSlices * 8; ++c) sum[n][c] = 0.0f;
     }
     for (uint32_t p = 0; p < rows.pages; ++p) {
@@ -157,8 +159,11 @@ struct Tile {
       Softmax(p);
       for (uint32_t n = 0; n < 4; ++n) {
         const float correction = memory.correction[n4 + n];
+        GPU_UNROLL
         for (uint32_t c = 0; c < kSlices * 8; ++c) sum[n][c] *= correction;
       }
+      // The sums of a slice are registers of their own.
+      GPU_UNROLL
       for (uint32_t slice = 0; slice < kSlices; ++slice) {
         LoadValues(page, slice, live);
         for (uint32_t r = 0; r < kPageRows; ++r) {
@@ -174,11 +179,13 @@ struct Tile {
         gpu::Sync();
       }
     }
+    GPU_UNROLL
     for (uint32_t n = 0; n < 4; ++n) {
       if (!IsLive(rows, n4 + n)) continue;
       const uint64_t head =
           uint64_t{FirstHead(a, first_row + (n4 + n) / a.heads)} + (n4 + n) % a.heads;
       const float total = memory.total[n4 + n];
+      GPU_UNROLL
       for (uint32_t c = 0; c < kSlices * 8; ++c) {
         const uint32_t d = c / 8 * kSlice + part * 8 + c % 8;
         if (d < a.cache.head_dim) a.o[head * a.cache.head_dim + d] = sum[n][c] / total;

@@ -337,7 +337,7 @@ GPU_FN void AddDots(gpu::SharedPointer<gpu::Quad> xs, gpu::SharedPointer<gpu::Qu
   }
 }
 
-/// For block types, x in two bytes a number (quantize_x.cuh). Grid: as MatMul.
+/// For block types, x in two bytes a number (quants.cuh). Grid: as MatMul.
 template <uint32_t kType, uint32_t kSize>
 GPU_KERNEL(kMatMulDotTiles[kSize].threads)
 MatMulDot(const MatMulArguments a) {

@@ -89,6 +89,44 @@ GPU_FN Eight Piece(const uint32_t* quads, uint32_t tile, uint32_t block, uint32_
   return eight;
 }
 
+/// A row's block of a block type, as it lies in memory: few wide loads, which a kernel can have
+/// under way before it needs the first.
+template <uint32_t kType>
+struct Packed {
+  gpu::Quad quad[Layout<kType>::kQuads];
+  Scale scale;
+};
+
+template <uint32_t kType>
+GPU_FN Packed<kType> FetchBlock(const uint32_t* quads, const uint32_t* scales, uint32_t tile,
+                                uint32_t block, uint32_t blocks, uint32_t lane) {
+  Packed<kType> packed;
+  GPU_UNROLL
+  for (uint32_t q = 0; q < Layout<kType>::kQuads; ++q) {
+    const uint32_t at = Layout<kType>::QuadAt(tile, block, blocks, q, lane) * 4;
+    packed.quad[q] = *reinterpret_cast<const gpu::Quad*>(quads + at);
+  }
+  packed.scale = ScaleOf<kType>(scales, tile, block, blocks, lane);
+  return packed;
+}
+
+/// Its 32 quants, a byte each.
+struct QuantWords {
+  uint32_t v[8];
+};
+template <uint32_t kType>
+GPU_FN QuantWords WordsOf(const Packed<kType>& packed) {
+  const gpu::Quad a = packed.quad[0];
+  if constexpr (Layout<kType>::kIsNibble) {
+    constexpr uint32_t kLow = 0x0f0f0f0fu;
+    return {{a.x & kLow, a.x >> 4 & kLow, a.y & kLow, a.y >> 4 & kLow, a.z & kLow, a.z >> 4 & kLow,
+             a.w & kLow, a.w >> 4 & kLow}};
+  } else {
+    const gpu::Quad b = packed.quad[1];
+    return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
+  }
+}
+
 /// The quants of columns 4 w .. 4 w + 3 of a block type, a byte each.
 template <uint32_t kType>
 GPU_FN uint32_t QuantWord(const uint32_t* quads, uint32_t tile, uint32_t block, uint32_t blocks,
