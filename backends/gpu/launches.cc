@@ -6,6 +6,7 @@
 
 #include "runtime/base/check.h"
 #include "runtime/base/units.h"
+#include "runtime/ops/turns.h"
 
 namespace cormorant::GPU_NAMESPACE {
 namespace {
@@ -15,20 +16,6 @@ constexpr uint32_t kTopKSlice = 4096;      // Numbers a block looks at.
 
 uint32_t Stride(const Tensor& tensor) {
   return tensor.shape[1] * tensor.shape[2];
-}
-
-/// Turns a position, as a 64-bit fraction of a turn: low and high word.
-void AddFrequency(double radians, std::vector<uint32_t>* to) {
-  const long double turns = static_cast<long double>(radians) / (2.0L * std::acos(-1.0L));
-  const long double fraction = turns - std::floor(turns);
-  const uint64_t bits = static_cast<uint64_t>(std::min(fraction * 0x1p64L, 0x1p64L - 2048.0L));
-  to->push_back(static_cast<uint32_t>(bits));
-  to->push_back(static_cast<uint32_t>(bits >> 32));
-}
-
-bool SameRope(const RopeSpec& a, const RopeSpec& b) {
-  return a.dims == b.dims && a.base == b.base && a.frequency_scale == b.frequency_scale &&
-         a.factors.region == b.factors.region && a.factors.offset == b.factors.offset;
 }
 
 }  // namespace
@@ -52,7 +39,7 @@ const uint32_t* LaunchBuilder::Frequencies(const RopeSpec& rope) {
     return reinterpret_cast<const uint32_t*>(at_.scratch + uint64_t{word} * 4);
   };
   for (size_t i = 0; i < ropes_.size(); ++i) {
-    if (SameRope(ropes_[i], rope)) return address(rope_at_[i]);
+    if (HasSameTurns(ropes_[i], rope)) return address(rope_at_[i]);
   }
   ropes_.push_back(rope);
   rope_at_.push_back(static_cast<uint32_t>(tables.size()));
@@ -60,11 +47,7 @@ const uint32_t* LaunchBuilder::Frequencies(const RopeSpec& rope) {
   if (rope.factors.present() && at_.weights != nullptr) {
     factors = reinterpret_cast<const float*>(at_.weights->tensor(rope.factors.offset).data);
   }
-  for (uint32_t pair = 0; pair < rope.dims / 2; ++pair) {
-    double frequency = std::pow(double{rope.base}, -2.0 * pair / rope.dims) * rope.frequency_scale;
-    if (factors != nullptr) frequency /= double{factors[pair]};
-    AddFrequency(frequency, &tables);
-  }
+  AppendTurns(rope, factors, &tables);
   return address(rope_at_.back());
 }
 

@@ -7,32 +7,12 @@
 #include "runtime/base/status.h"
 #include "runtime/base/units.h"
 #include "runtime/format/tiles.h"
+#include "runtime/ops/weight_use.h"
 
 namespace cormorant::GPU_NAMESPACE {
 namespace {
 
 constexpr uint64_t kPackBytes = 4u << 20;  // Packed at a time.
-
-/// How the tape uses a tensor.
-enum class Use : uint8_t { kNone, kVector, kMatrix };
-
-std::vector<Use> FindUses(size_t count, const Tape& tape) {
-  std::vector<Use> uses(count, Use::kNone);
-  const auto use = [&](const Tensor& tensor, Use how) {
-    if (tensor.region == Region::kWeights) uses[tensor.offset] = how;
-  };
-  for (const Op& op : tape.ops) {
-    std::visit(
-        [&](const auto& o) {
-          using T = std::decay_t<decltype(o)>;
-          ForEachTensor(o, [&](const Tensor& tensor, Access) { use(tensor, Use::kVector); });
-          if constexpr (std::is_same_v<T, EmbedOp>) use(o.table, Use::kMatrix);
-          if constexpr (std::is_same_v<T, MatMulOp>) use(o.w, Use::kMatrix);
-        },
-        op);
-  }
-  return uses;
-}
 
 TiledShape ShapeOf(const HostTensor& tensor) {
   return {tensor.dtype, tensor.shape[0], tensor.shape[1]};
@@ -41,11 +21,11 @@ TiledShape ShapeOf(const HostTensor& tensor) {
 /// Where the parts of each tensor lie.
 struct Layout {
   struct Place {
-    Use use = Use::kNone;
+    WeightUse use = WeightUse::kNone;
     uint64_t data = 0, data_bytes = 0, scales = 0;
   };
   Layout(std::span<const HostTensor> tensors, const Tape& tape) {
-    const std::vector<Use> uses = FindUses(tensors.size(), tape);
+    const std::vector<WeightUse> uses = WeightUses(tensors.size(), tape);
     const auto put = [this](uint64_t size) {
       const uint64_t at = bytes;
       bytes += RoundUp(size, kPartAlignment);
@@ -54,9 +34,9 @@ struct Layout {
     for (size_t i = 0; i < tensors.size(); ++i) {
       Place& place = places.emplace_back();
       place.use = uses[i];
-      if (place.use == Use::kNone) continue;
+      if (place.use == WeightUse::kNone) continue;
       const TiledShape shape = ShapeOf(tensors[i]);
-      const bool is_matrix = place.use == Use::kMatrix;
+      const bool is_matrix = place.use == WeightUse::kMatrix;
       const uint64_t elements =
           uint64_t{tensors[i].shape[0]} * tensors[i].shape[1] * tensors[i].shape[2];
       place.data_bytes =
@@ -77,7 +57,7 @@ class Packer {
                                        GpuDevice* device) {
     uint64_t bytes = kPackBytes;
     for (size_t i = 0; i < tensors.size(); ++i) {
-      if (layout.places[i].use != Use::kMatrix) continue;
+      if (layout.places[i].use != WeightUse::kMatrix) continue;
       const TiledShape shape = ShapeOf(tensors[i]);
       bytes = std::max(bytes, shape.QuadBytes(1) + shape.ScaleBytes(1));
     }
@@ -137,9 +117,9 @@ absl::StatusOr<std::unique_ptr<DeviceWeights>> DeviceWeights::Load(
   CORM_ASSIGN_OR_RETURN(Packer packer, Packer::Create(tensors, layout, device));
   for (size_t i = 0; i < tensors.size(); ++i) {
     const Layout::Place& place = layout.places[i];
-    if (place.use == Use::kNone) continue;
+    if (place.use == WeightUse::kNone) continue;
     weights->places_[i] = {place.data, place.scales};
-    if (place.use == Use::kVector) {
+    if (place.use == WeightUse::kVector) {
       CORM_RETURN_IF_ERROR(
           device->Write(*weights->buffer_, place.data, {tensors[i].data, place.data_bytes}));
     } else {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "gen/vulkan_shaders.h"
 #include "runtime/base/units.h"
+#include "runtime/ops/turns.h"
 
 namespace cormorant::vulkan {
 namespace {
@@ -34,20 +35,6 @@ std::vector<Range> TensorRanges(const OpType& op) {
 
 uint32_t Stride(const Tensor& tensor) {
   return tensor.shape[1] * tensor.shape[2];
-}
-
-/// Turns a position, as a 64-bit fraction of a turn: low and high word.
-void AddFrequency(double radians, std::vector<uint32_t>* to) {
-  const long double turns = static_cast<long double>(radians) / (2.0L * std::acos(-1.0L));
-  const long double fraction = turns - std::floor(turns);
-  const uint64_t bits = static_cast<uint64_t>(std::min(fraction * 0x1p64L, 0x1p64L - 2048.0L));
-  to->push_back(static_cast<uint32_t>(bits));
-  to->push_back(static_cast<uint32_t>(bits >> 32));
-}
-
-bool SameRope(const RopeSpec& a, const RopeSpec& b) {
-  return a.dims == b.dims && a.base == b.base && a.frequency_scale == b.frequency_scale &&
-         a.factors.region == b.factors.region && a.factors.offset == b.factors.offset;
 }
 
 }  // namespace
@@ -106,7 +93,7 @@ VkDeviceAddress DispatchBuilder::Scales(const Tensor& weight) const {
 
 VkDeviceAddress DispatchBuilder::Frequencies(const RopeSpec& rope) {
   for (size_t i = 0; i < ropes_.size(); ++i) {
-    if (SameRope(ropes_[i], rope)) return at_.scratch + rope_at_[i] * 4;
+    if (HasSameTurns(ropes_[i], rope)) return at_.scratch + rope_at_[i] * 4;
   }
   ropes_.push_back(rope);
   rope_at_.push_back(static_cast<uint32_t>(tables.size()));
@@ -114,11 +101,7 @@ VkDeviceAddress DispatchBuilder::Frequencies(const RopeSpec& rope) {
   if (rope.factors.present() && at_.weights != nullptr) {
     factors = reinterpret_cast<const float*>(at_.weights->tensor(rope.factors.offset).data);
   }
-  for (uint32_t pair = 0; pair < rope.dims / 2; ++pair) {
-    double frequency = std::pow(double{rope.base}, -2.0 * pair / rope.dims) * rope.frequency_scale;
-    if (factors != nullptr) frequency /= double{factors[pair]};
-    AddFrequency(frequency, &tables);
-  }
+  AppendTurns(rope, factors, &tables);
   return at_.scratch + rope_at_.back() * 4;
 }
 
