@@ -12,10 +12,6 @@ namespace {
 
 constexpr uint64_t kScratchAlignment = 4096;
 
-bool IsSame(const Tensor& a, const Tensor& b) {
-  return a.region == b.region && a.offset == b.offset && a.elements() == b.elements();
-}
-
 bool IsSame(const RopeSpec& a, const RopeSpec& b) {
   return a.dims == b.dims && a.base == b.base && a.frequency_scale == b.frequency_scale &&
          a.factors.present() == b.factors.present() && a.factors.offset == b.factors.offset;

@@ -6,6 +6,7 @@
 #include "backends/gpu/launches.h"
 #include "runtime/base/units.h"
 #include "runtime/ops/step.h"
+#include "runtime/ops/turns.h"
 
 namespace cormorant::GPU_NAMESPACE {
 namespace {
@@ -74,15 +75,13 @@ bool LaunchBuilder::AddRotatedWrite() {
   const auto* const k = std::get_if<RopeOp>(&tape_->ops[op_index_ + 1]);
   const auto* const write = std::get_if<KvWriteOp>(&tape_->ops[op_index_ + 2]);
   if (q == nullptr || k == nullptr || write == nullptr) return false;
-  const bool is_its_key = k->x.region == write->k.region && k->x.offset == write->k.offset &&
-                          k->x.shape == write->k.shape;
   const bool is_its_query = q->x.shape[1] % geometry_.kv_heads == 0 &&
                             q->x.shape[2] == k->x.shape[2] && !Overlap(q->x, k->x) &&
                             !Overlap(q->x, write->v) && !Overlap(k->x, write->v);
-  const uint32_t* const frequencies = Frequencies(q->rope);
-  if (!is_its_key || !is_its_query || frequencies != Frequencies(k->rope)) return false;
-  const KvWriteArguments arguments = {Cache(write->layer), At(k->x),      At(write->v),    At(q->x),
-                                      frequencies,         q->x.shape[1], q->rope.dims / 2};
+  if (!IsSame(k->x, write->k) || !is_its_query || !HasSameTurns(q->rope, k->rope)) return false;
+  const KvWriteArguments arguments = {
+      Cache(write->layer),  At(k->x),      At(write->v),    At(q->x),
+      Frequencies(q->rope), q->x.shape[1], q->rope.dims / 2};
   Emit(KvWriteKernel(), {rows_, geometry_.kv_heads, 1}, 64, arguments);
   op_index_ += 3;
   return true;

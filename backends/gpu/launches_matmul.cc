@@ -8,10 +8,6 @@
 namespace cormorant::GPU_NAMESPACE {
 namespace {
 
-bool IsSame(const Tensor& a, const Tensor& b) {
-  return a.region == b.region && a.offset == b.offset && a.shape == b.shape;
-}
-
 bool IsDot(const MatMulOp& op) {
   return Info(op.w.dtype).block > 1;
 }

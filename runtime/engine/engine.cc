@@ -65,6 +65,10 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenHost(const EngineOptions& options) 
   return absl::NotFoundError("no backend of this build computes on the CPU");
 }
 
+namespace {
+
+/// Opens the other devices of the options' backend that can hold layers beside the first, as many
+/// as the options allow. One that does not open is left out, and the log says so.
 std::vector<std::unique_ptr<Backend>> OpenOthers(const EngineOptions& options) {
   std::vector<std::unique_ptr<Backend>> others;
   const absl::StatusOr<const BackendDef*> def = FindBackend(options);
@@ -82,8 +86,6 @@ std::vector<std::unique_ptr<Backend>> OpenOthers(const EngineOptions& options) {
   }
   return others;
 }
-
-namespace {
 
 DeviceOpeners OpenersFor(const EngineOptions& options) {
   return {[options] { return OpenBackend(options); }, [options] { return OpenHost(options); },

@@ -185,9 +185,6 @@ class Engine {
 
 /// Opens the backend the options name; "auto" takes the usable one with the highest priority.
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& options);
-/// Opens the other devices of the backend of `first` that can hold layers beside it, as many as the
-/// options allow. One that does not open is left out, and the log says so.
-std::vector<std::unique_ptr<Backend>> OpenOthers(const EngineOptions& options);
 /// What Engine::Create would plan, with nothing loaded.
 absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model);
 /// Opens the best backend that computes on the CPU.

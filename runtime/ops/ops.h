@@ -39,6 +39,10 @@ struct Tensor {
   constexpr bool present() const { return region != Region::kNone; }
 };
 
+/// Whether both are the same numbers, in whatever shape.
+constexpr bool IsSame(const Tensor& a, const Tensor& b) {
+  return a.region == b.region && a.offset == b.offset && a.elements() == b.elements();
+}
 /// Whether two tensors share bytes. A tape re-uses the bytes of a tensor after its last use, so a
 /// backend that runs ops together or out of order must ask.
 constexpr bool Overlap(const Tensor& a, const Tensor& b) {

@@ -60,18 +60,24 @@ GPU_FN void ForgetReads() {
   if constexpr (kWave == 64 && kSide == kRight) asm volatile("" ::: "memory");
 }
 
-#if !defined(GPU_BYTE_UNIT)
+#if !defined(GPU_BYTE_UNIT) || !defined(GPU_FLOAT_UNIT)
+/// Where an operand lies.
 template <Side kSide>
-struct ByteFragment {
+struct UnreadFragment {
   SharedPointer<Quad> from;
   uint32_t stride;
 };
 template <Side kSide>
 GPU_FN void Load(SharedPointer<Quad> from, uint32_t at, uint32_t stride,
-                 ByteFragment<kSide>* fragment) {
+                 UnreadFragment<kSide>* fragment) {
   ForgetReads<kSide>();
   *fragment = {from + at, stride};
 }
+#endif
+
+#if !defined(GPU_BYTE_UNIT)
+template <Side kSide>
+using ByteFragment = UnreadFragment<kSide>;
 
 GPU_FN void AddProducts(Tile<int32_t>* tile, const ByteFragment<kLeft>& a,
                         const ByteFragment<kRight>& b) {
@@ -90,16 +96,7 @@ GPU_FN void AddProducts(Tile<int32_t>* tile, const ByteFragment<kLeft>& a,
 
 #if !defined(GPU_FLOAT_UNIT)
 template <Side kSide>
-struct FloatFragment {
-  SharedPointer<Quad> from;
-  uint32_t stride;
-};
-template <Side kSide>
-GPU_FN void Load(SharedPointer<Quad> from, uint32_t at, uint32_t stride,
-                 FloatFragment<kSide>* fragment) {
-  ForgetReads<kSide>();
-  *fragment = {from + at, stride};
-}
+using FloatFragment = UnreadFragment<kSide>;
 
 template <bool kShort>
 GPU_FN void AddProducts(Tile<float>* tile, const FloatFragment<kLeft>& a,

@@ -48,21 +48,21 @@ GPU_FN uint32_t TileColumn(uint32_t) {
 }
 
 /// Of row lane % 16 the quarter lane / 16.
-GPU_FN Pair QuarterOf(const Quad* from, uint32_t stride) {
-  const uint32_t quarter = Thread() % 64 / 16, row = Thread() % 16;
-  return reinterpret_cast<const Pair*>(from + quarter / 2 * stride + row)[quarter % 2];
-}
-
-#define GPU_BYTE_UNIT
 template <Side kSide>
-struct ByteFragment {
+struct QuarterFragment {
   Pair v;
 };
 template <Side kSide>
 GPU_FN void Load(SharedPointer<Quad> from, uint32_t at, uint32_t stride,
-                 ByteFragment<kSide>* fragment) {
-  fragment->v = QuarterOf(from + at, stride);
+                 QuarterFragment<kSide>* fragment) {
+  const uint32_t quarter = Thread() % 64 / 16, row = Thread() % 16;
+  const Quad* const quad = from + at + quarter / 2 * stride + row;
+  fragment->v = reinterpret_cast<const Pair*>(quad)[quarter % 2];
 }
+
+#define GPU_BYTE_UNIT
+template <Side kSide>
+using ByteFragment = QuarterFragment<kSide>;
 GPU_FN void AddProducts(Tile<int32_t>* tile, const ByteFragment<kLeft>& a,
                         const ByteFragment<kRight>& b) {
   Sums sum = VectorOf<Sums>(*tile);
@@ -81,14 +81,7 @@ GPU_FN void AddProducts(Tile<int32_t>* tile, const ByteFragment<kLeft>& a,
 
 #define GPU_FLOAT_UNIT
 template <Side kSide>
-struct FloatFragment {
-  Pair v;
-};
-template <Side kSide>
-GPU_FN void Load(SharedPointer<Quad> from, uint32_t at, uint32_t stride,
-                 FloatFragment<kSide>* fragment) {
-  fragment->v = QuarterOf(from + at, stride);
-}
+using FloatFragment = QuarterFragment<kSide>;
 template <bool kShort>
 GPU_FN void AddProducts(Tile<float>* tile, const FloatFragment<kLeft>& a,
                         const FloatFragment<kRight>& b) {

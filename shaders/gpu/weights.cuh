@@ -127,16 +127,4 @@ GPU_FN QuantWords WordsOf(const Packed<kType>& packed) {
   }
 }
 
-/// The quants of columns 4 w .. 4 w + 3 of a block type, a byte each.
-template <uint32_t kType>
-GPU_FN uint32_t QuantWord(const uint32_t* quads, uint32_t tile, uint32_t block, uint32_t blocks,
-                          uint32_t lane, uint32_t w) {
-  using L = Layout<kType>;
-  if constexpr (L::kIsNibble) {
-    const uint32_t word = quads[L::QuadAt(tile, block, blocks, 0, lane) * 4 + w / 2];
-    return word >> (4 * (w & 1)) & 0x0f0f0f0fu;
-  }
-  return quads[L::QuadAt(tile, block, blocks, w / 4, lane) * 4 + w % 4];
-}
-
 }  // namespace cormorant::GPU_NAMESPACE::kernels

@@ -27,8 +27,8 @@ constexpr TinyModelOptions kSevenLayers = {.layers = 7};
 /// An engine on devices of the CPU's backend that have so much memory each.
 struct World {
   World(const TinyModel& model, std::span<const uint64_t> memory) : options(Options(model, "cpu")) {
-    options.prefill_chunk =
-        32;  // Else a device with little memory would make do with a smaller one.
+    // Else a device with little memory would make do with a smaller one.
+    options.prefill_chunk = 32;
     for (const uint64_t bytes : memory) {
       Faults& device = *faults.emplace_back(std::make_shared<Faults>());
       device.is_host = false;
@@ -123,8 +123,7 @@ TEST(Devices, LayersFollowMemory) {
   EXPECT_GT(world.layers()[0], world.layers()[1]);
 }
 
-TEST(Devices, NoMoreThanOptionsAllow) {
-  // The options' own opener counts them; here the cap does: one device holds all it leaves.
+TEST(Devices, NoMoreThanTheCapLeavesWorkFor) {
   const TinyModel model(kSevenLayers);
   const uint64_t whole = WholeBytes(model);
   World world(model, std::vector<uint64_t>(3, whole));
