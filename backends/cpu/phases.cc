@@ -6,16 +6,12 @@
 #include <utility>
 
 #include "runtime/base/units.h"
+#include "runtime/ops/turns.h"
 
 namespace cormorant::cpu {
 namespace {
 
 constexpr uint64_t kScratchAlignment = 4096;
-
-bool IsSame(const RopeSpec& a, const RopeSpec& b) {
-  return a.dims == b.dims && a.base == b.base && a.frequency_scale == b.frequency_scale &&
-         a.factors.present() == b.factors.present() && a.factors.offset == b.factors.offset;
-}
 
 /// Walks a tape and gathers neighbouring ops into phases.
 class Compiler {
@@ -130,7 +126,7 @@ void Compiler::SizeScratch() {
 
 const AngleTable& Compiler::AnglesOf(const RopeSpec& rope) {
   for (const AngleTable& table : angles_) {
-    if (IsSame(table.rope, rope)) return table;
+    if (HasSameTurns(table.rope, rope)) return table;
   }
   const uint64_t bytes = uint64_t{builder_.rows} * rope.dims * sizeof(float);
   angles_.push_back({rope, builder_.Scratch(bytes), builder_.Scratch(bytes)});
