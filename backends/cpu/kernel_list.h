@@ -34,7 +34,9 @@ float Softmax(float* scores, uint32_t visible, uint32_t slots, float* greatest);
 void Values(const RunTask& task, const float* weights, float* o, uint32_t stride);
 void Merge(const float* parts, const float* factors, uint32_t runs, uint32_t stride,
            uint32_t head_dim, float* o);
-void Stamp(const RunTask& task, const float* weights, const float* least, const uint32_t* steps);
+void Stamp(const RunTask& task, const float* weights, const float* inverse, const uint32_t* steps,
+           uint32_t reach);
+void AddAttention(const RunTask& task, const float* weights, const float* factors);
 
 /// Both planes of a row's block against 16 rows of weights, 8 groups of 4 columns; too large by
 /// kS8Bias * sum if kSigned.

@@ -225,17 +225,42 @@ void Merge(const float* parts, const float* factors, uint32_t runs, uint32_t str
   }
 }
 
-void Stamp(const RunTask& task, const float* weights, const float* least, const uint32_t* steps) {
+// Plain loops of 16 lanes: the compiler turns them into vectors.
+void Stamp(const RunTask& task, const float* weights, const float* inverse, const uint32_t* steps,
+           uint32_t reach) {
+  constexpr uint32_t kOne = 0x3f800000u, kMost = 16u << 23;  // kDoublingsMost.
   for (uint32_t s = 0; s < task.slots; s += 16) {
     uint8_t* page = task.pages[s / kPageSlots];
-    uint32_t* stamps = reinterpret_cast<uint32_t*>(page + task.shape->last_important);
-    I32 newest = LoadI(stamps + s % kPageSlots);
+    uint32_t* stamps =
+        reinterpret_cast<uint32_t*>(page + task.shape->last_important) + s % kPageSlots;
+    uint32_t newest[16];
+    float x[16];
+    for (uint32_t i = 0; i < 16; ++i) newest[i] = stamps[i];
     for (uint32_t j = 0; j < task.queries; ++j) {
-      const I32 step = SetI(static_cast<int32_t>(steps[j]));
-      newest = MaxUnsigned(newest,
-                           WhereAtLeast(Load(weights + j * kRunStride + s), Set(least[j]), step));
+      Store(x, Mul(Load(weights + j * kRunStride + s), Set(inverse[j])));
+      for (uint32_t i = 0; i < 16; ++i) {
+        const uint32_t bits = __builtin_bit_cast(uint32_t, x[i]);
+        const uint32_t doublings = bits - kOne < kMost ? bits - kOne : kMost;
+        const uint32_t stamp = steps[j] + ((doublings >> 7) * reach >> 16);
+        newest[i] = bits >= kOne && stamp > newest[i] ? stamp : newest[i];
+      }
     }
-    StoreI(stamps + s % kPageSlots, newest);
+    for (uint32_t i = 0; i < 16; ++i) stamps[i] = newest[i];
+  }
+}
+
+void AddAttention(const RunTask& task, const float* weights, const float* factors) {
+  for (uint32_t s = 0; s < task.slots; s += 16) {
+    I32 added = SetI(0);
+    for (uint32_t j = 0; j < task.queries; ++j) {
+      added = AddI(added, RoundToInt(Mul(Load(weights + j * kRunStride + s), Set(factors[j]))));
+    }
+    uint32_t units[16];
+    StoreI(units, added);
+    uint8_t* page = task.pages[s / kPageSlots];
+    uint32_t* sums =
+        reinterpret_cast<uint32_t*>(page + task.shape->last_important) + s % kPageSlots;
+    for (uint32_t i = 0; i < 16; ++i) sums[i] += sums[i] < 1u << 31 ? units[i] : 0u;
   }
 }
 

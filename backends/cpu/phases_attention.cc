@@ -163,42 +163,70 @@ class Attention {
     }
   }
 
-  /// Stamps runs [first, last) for the judged queries of a tile.
-  void Stamp(const Replay& replay, const Tile& tile, uint32_t first, uint32_t last,
-             const float* work) const {
+  /// Marks runs [first, last) for the judged queries of a tile: stamps, or sums of attention.
+  void Mark(const Replay& replay, const Tile& tile, uint32_t first, uint32_t last,
+            const float* work) const {
     const StepSequence& sequence = replay.step.sequence(tile.sequence);
     const uint32_t runs = Runs(replay, tile);
-    uint32_t steps[kTileRowsMax];
-    Total totals[kTileRowsMax];
-    float share[kTileRowsMax];
-    bool is_judged = false;
+    Judges judges;
     for (uint32_t j = 0; j < tile.count; ++j) {
       const uint32_t i = (tile.first + j) / layout_.group;
-      steps[j] = sequence.clock + i + 1;
-      totals[j] = TotalOf(work, runs, j);
-      const uint32_t t =
-          sequence.basis == ThresholdBasis::kStep ? steps[j] : Visible(replay, tile, j);
-      share[j] = sequence.importance_scale / static_cast<float>(t) * totals[j].sum;
-      if (i < sequence.judged_from) share[j] = std::numeric_limits<float>::infinity();
-      is_judged |= i >= sequence.judged_from;
+      judges.is_judged[j] = i >= sequence.judged_from;
+      judges.steps[j] = sequence.clock + i + 1;
+      judges.totals[j] = TotalOf(work, runs, j);
+      judges.any |= judges.is_judged[j];
     }
-    if (!is_judged) return;
+    if (!judges.any) return;
     for (uint32_t run = first; run < std::min(last, runs); ++run) {
-      float least[kTileRowsMax];
-      for (uint32_t j = 0; j < tile.count; ++j) {
-        least[j] = share[j] * std::exp(totals[j].greatest - work[layout_.greatest(run) + j]);
-      }
       uint8_t* pages[kRunPages];
       const RunTask task = TaskOf(replay, tile, run, pages);
       std::atomic<bool>& lock = locks_[uint64_t{tile.kv_head} * layout_.runs + run];
       SpinWait wait;
       while (lock.exchange(true, std::memory_order_acquire)) wait.Once();
-      kernels_.stamp(task, work + layout_.weights(run), least, steps);
+      if (sequence.mark_by == MarkBy::kAttention) {
+        AddAttention(tile, task, judges, run, work);
+      } else {
+        Stamp(replay, tile, task, judges, run, work);
+      }
       lock.store(false, std::memory_order_release);
     }
   }
 
  private:
+  /// The queries of a tile whose attention counts.
+  struct Judges {
+    bool any = false;
+    bool is_judged[kTileRowsMax];
+    uint32_t steps[kTileRowsMax];
+    Total totals[kTileRowsMax];
+  };
+
+  void Stamp(const Replay& replay, const Tile& tile, const RunTask& task, const Judges& judges,
+             uint32_t run, const float* work) const {
+    const StepSequence& sequence = replay.step.sequence(tile.sequence);
+    float inverse[kTileRowsMax];  // Of the least weight that counts.
+    for (uint32_t j = 0; j < tile.count; ++j) {
+      const uint32_t t = sequence.basis == ThresholdBasis::kStep       ? judges.steps[j]
+                         : sequence.basis == ThresholdBasis::kResident ? Visible(replay, tile, j)
+                                                                       : 1;
+      const float share = sequence.importance_scale / static_cast<float>(t) * judges.totals[j].sum;
+      inverse[j] = std::exp(work[layout_.greatest(run) + j] - judges.totals[j].greatest) / share;
+      if (!judges.is_judged[j]) inverse[j] = 0.0f;
+    }
+    kernels_.stamp(task, work + layout_.weights(run), inverse, judges.steps, sequence.reach);
+  }
+
+  void AddAttention(const Tile& tile, const RunTask& task, const Judges& judges, uint32_t run,
+                    const float* work) const {
+    float factors[kTileRowsMax];
+    for (uint32_t j = 0; j < tile.count; ++j) {
+      const Total& total = judges.totals[j];
+      const float share = std::exp(work[layout_.greatest(run) + j] - total.greatest) / total.sum;
+      factors[j] = judges.is_judged[j] ? share * static_cast<float>(kAttentionUnits) : 0.0f;
+    }
+    kernels_.add_attention(task, work + layout_.weights(run), factors);
+  }
+
   uint32_t Head(const Replay& replay, const Tile& tile) const {
     return op_.layer * replay.kv->geometry.kv_heads + tile.kv_head;
   }
@@ -291,7 +319,7 @@ class AttendMerge final : public Phase {
     const Tile tile = attention.TileAt(replay, index);
     float* work = shared_->Work(replay, index);
     if (first == 0) attention.Merge(replay, tile, work);
-    attention.Stamp(replay, tile, first, first + kStampRuns, work);
+    attention.Mark(replay, tile, first, first + kStampRuns, work);
   }
 
  private:
@@ -312,7 +340,7 @@ class AttendTiles final : public Phase {
     const uint32_t runs = attention.Runs(replay, tile);
     for (uint32_t run = 0; run < runs; ++run) attention.RunPart(replay, tile, run, packed, work);
     attention.Merge(replay, tile, work);
-    attention.Stamp(replay, tile, 0, runs, work);
+    attention.Mark(replay, tile, 0, runs, work);
   }
 
  private:

@@ -19,6 +19,7 @@ class HeadRows {
       : kv_(*replay.kv),
         layout_(kv_.geometry),
         sequence_(replay.step.sequence(0)),
+        head_(head),
         pages_(PageTable(kv_, sequence_.table, head)),
         count_(replay.step.counts(0)[head]) {}
 
@@ -31,8 +32,15 @@ class HeadRows {
     return last_important(slot) != kPinned && position(slot) < sequence_.recent_from;
   }
   uint32_t age(uint32_t slot) const {
-    return sequence_.rank_by == RankBy::kPosition ? sequence_.position_clock - position(slot)
-                                                  : sequence_.clock - last_important(slot);
+    const uint32_t mark = last_important(slot), tokens = sequence_.position_clock - position(slot);
+    switch (sequence_.rank_by) {
+      case RankBy::kLastImportant: return sequence_.clock + kDoublingsMost * sequence_.reach - mark;
+      case RankBy::kPosition: return tokens;
+      case RankBy::kHash: return HashAge(head_, position(slot));
+      case RankBy::kAttention: return AttentionAge(mark, 1);
+      case RankBy::kMeanAttention: return AttentionAge(mark, tokens);
+    }
+    return 0;
   }
 
   /// Slot `to` becomes what slot `from` is.
@@ -81,6 +89,7 @@ class HeadRows {
   const KvBinding& kv_;
   const KvPageLayout layout_;
   const StepSequence& sequence_;
+  const uint32_t head_;
   const uint32_t* pages_;
   const uint32_t count_;
 };
@@ -97,12 +106,13 @@ class KvAges final : public HeadPhase {
   void Run(const Replay& replay, uint32_t head, uint32_t) const override {
     const HeadRows rows(replay, head);
     const uint32_t natural_age = replay.step.sequence(0).natural_age;
+    const RankBy rank_by = replay.step.sequence(0).rank_by;
     uint32_t* ages = replay.At<uint32_t>(op_.ages) + uint64_t{head} * (kAgeBins + 1);
     std::fill_n(ages, kAgeBins + 1, 0u);
     for (uint32_t s = 0; s < rows.count(); ++s) {
       if (!rows.is_evictable(s)) continue;
       const uint32_t age = rows.age(s);
-      ++ages[AgeBin(age)];
+      ++ages[AgeBin(rank_by, age)];
       if (age >= natural_age) ++ages[kAgeBins];
     }
   }

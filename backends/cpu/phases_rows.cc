@@ -119,13 +119,26 @@ class KvWrite final : public RowStep {
       const uint32_t head = op_.layer * geometry.kv_heads + g;
       const uint32_t slot = replay.step.counts(s)[head] + i;
       const uint32_t* table = PageTable(*replay.kv, sequence.table, head);
+      if (i == 0 && sequence.forgets != 0) Forget(replay, table, slot);
       uint8_t* page = PageAt(*replay.kv, table[slot / kPageRows]);
       const uint64_t at = (row * geometry.kv_heads + g) * geometry.head_dim;
       const uint32_t in = slot % kPageRows;
       kernels_.write_row(shape, page, in, replay.At(op_.k) + at, replay.At(op_.v) + at);
       reinterpret_cast<uint32_t*>(page + layout.positions)[in] = replay.step.positions()[row];
       reinterpret_cast<uint32_t*>(page + layout.last_important)[in] =
-          i < sequence.pinned_rows ? kPinned : sequence.clock + i + 1;
+          i < sequence.pinned_rows                 ? kPinned
+          : sequence.mark_by == MarkBy::kAttention ? 0
+                                                   : sequence.clock + i + 1;
+    }
+  }
+
+  /// Clears what the first `slots` rows of a head have summed.
+  static void Forget(const Replay& replay, const uint32_t* table, uint32_t slots) {
+    const KvPageLayout layout(replay.kv->geometry);
+    for (uint32_t s = 0; s < slots; ++s) {
+      uint8_t* page = PageAt(*replay.kv, table[s / kPageRows]);
+      uint32_t& sum = reinterpret_cast<uint32_t*>(page + layout.last_important)[s % kPageRows];
+      if (sum != kPinned) sum = 0;
     }
   }
 

@@ -17,8 +17,9 @@ constexpr uint32_t kBlock = 32;  // Dimensions that share a q8_0 scale.
 class HeadRows {
  public:
   HeadRows(const KvBinding& kv, uint32_t table, uint32_t head)
-      : kv_(kv), layout_(kv.geometry), pages_(Table(kv, table, head)) {}
+      : kv_(kv), layout_(kv.geometry), head_(head), pages_(Table(kv, table, head)) {}
 
+  uint32_t head() const { return head_; }
   uint32_t& position(uint32_t slot) const {
     return Part<uint32_t>(slot, layout_.positions)[In(slot)];
   }
@@ -75,6 +76,7 @@ class HeadRows {
 
   const KvBinding& kv_;
   const KvPageLayout layout_;
+  const uint32_t head_;
   const uint32_t* pages_;  // Page ids of this head.
 };
 
@@ -137,8 +139,15 @@ bool IsEvictable(const StepSequence& sequence, const HeadRows& rows, uint32_t sl
 }
 
 uint32_t Age(const StepSequence& sequence, const HeadRows& rows, uint32_t slot) {
-  return sequence.rank_by == RankBy::kPosition ? sequence.position_clock - rows.position(slot)
-                                               : sequence.clock - rows.last_important(slot);
+  const uint32_t mark = rows.last_important(slot), position = rows.position(slot);
+  switch (sequence.rank_by) {
+    case RankBy::kLastImportant: return sequence.clock + kDoublingsMost * sequence.reach - mark;
+    case RankBy::kPosition: return sequence.position_clock - position;
+    case RankBy::kHash: return HashAge(rows.head(), position);
+    case RankBy::kAttention: return AttentionAge(mark, 1);
+    case RankBy::kMeanAttention: return AttentionAge(mark, sequence.position_clock - position);
+  }
+  return 0;
 }
 
 /// o = sum_s a_s V[s], a = softmax(scale q.K) over the first `visible` of the dequantized rows in
@@ -173,11 +182,27 @@ struct Group {
 /// Row i gives every slot with at least its share of the attention the row's step.
 void Stamp(const Group& group, uint32_t i, double log_sum_exp, const Scratch& scratch) {
   const uint32_t step = group.sequence.clock + i + 1, visible = group.resident + i + 1;
-  const uint32_t t = group.sequence.basis == ThresholdBasis::kStep ? step : visible;
+  const ThresholdBasis basis = group.sequence.basis;
+  const uint32_t t = basis == ThresholdBasis::kStep       ? step
+                     : basis == ThresholdBasis::kResident ? visible
+                                                          : 1;
   const double least = log_sum_exp + std::log(double{group.sequence.importance_scale} / t);
   for (uint32_t s = 0; s < visible; ++s) {
+    const double x = std::exp(scratch.scores[s] - least);
+    if (x < 1) continue;
+    const uint32_t stamp = step + Reach(static_cast<float>(x), group.sequence.reach);
     uint32_t& last_important = group.rows.last_important(s);
-    if (scratch.scores[s] >= least) last_important = std::max(last_important, step);
+    last_important = std::max(last_important, stamp);
+  }
+}
+
+/// Adds what a query gave to the sums of the slots it sees.
+void AddAttention(const Group& group, uint32_t visible, double log_sum_exp,
+                  const Scratch& scratch) {
+  for (uint32_t s = 0; s < visible; ++s) {
+    uint32_t& sum = group.rows.last_important(s);
+    const double share = std::exp(scratch.scores[s] - log_sum_exp);
+    if (sum < kAttentionMost) sum += static_cast<uint32_t>(std::lround(share * kAttentionUnits));
   }
 }
 
@@ -191,11 +216,17 @@ void AttendGroup(const AttendOp& op, const Group& group, uint32_t kv_head, Repla
   }
   for (uint32_t i = 0; i < group.sequence.rows; ++i) {
     const uint64_t row = group.sequence.first_row + i;
+    const uint32_t visible = group.resident + i + 1;
     for (uint32_t h = kv_head * group_heads; h < (kv_head + 1) * group_heads; ++h) {
       const uint64_t at = (row * heads + h) * head_dim;
-      const double log_sum_exp = AttendRow(replay.At(op.q) + at, op.scale, group.resident + i + 1,
-                                           scratch, replay.At(op.o) + at);
-      if (i >= group.sequence.judged_from) Stamp(group, i, log_sum_exp, scratch);
+      const double log_sum_exp =
+          AttendRow(replay.At(op.q) + at, op.scale, visible, scratch, replay.At(op.o) + at);
+      if (i < group.sequence.judged_from) continue;
+      if (group.sequence.mark_by == MarkBy::kAttention) {
+        AddAttention(group, visible, log_sum_exp, scratch);
+      } else {
+        Stamp(group, i, log_sum_exp, scratch);
+      }
     }
   }
 }
@@ -238,6 +269,9 @@ void Run(const KvWriteOp& op, Replay& replay) {
     for (uint32_t g = 0; g < kv_heads; ++g) {
       const uint32_t head = op.layer * kv_heads + g;
       const HeadRows rows(*replay.kv, sequence.table, head);
+      for (uint32_t slot = 0; sequence.forgets != 0 && slot < replay.step.counts(s)[head]; ++slot) {
+        if (rows.last_important(slot) != kPinned) rows.last_important(slot) = 0;
+      }
       for (uint32_t i = 0; i < sequence.rows; ++i) {
         const uint32_t slot = replay.step.counts(s)[head] + i;
         const uint32_t row = sequence.first_row + i;
@@ -245,7 +279,8 @@ void Run(const KvWriteOp& op, Replay& replay) {
         rows.WriteK(slot, replay.At(op.k) + at);
         rows.WriteV(slot, replay.At(op.v) + at);
         rows.position(slot) = replay.step.positions()[row];
-        rows.last_important(slot) = i < sequence.pinned_rows ? kPinned : sequence.clock + i + 1;
+        const uint32_t mark = sequence.mark_by == MarkBy::kStep ? sequence.clock + i + 1 : 0;
+        rows.last_important(slot) = i < sequence.pinned_rows ? kPinned : mark;
       }
     }
   }
@@ -272,7 +307,7 @@ void Run(const KvAgesOp& op, Replay& replay) {
     for (uint32_t s = 0; s < resident; ++s) {
       if (!IsEvictable(sequence, rows, s)) continue;
       const uint32_t age = Age(sequence, rows, s);
-      ++ages[AgeBin(age)];
+      ++ages[AgeBin(sequence.rank_by, age)];
       if (age >= sequence.natural_age) ++ages[kAgeBins];
     }
   });

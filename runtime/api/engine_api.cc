@@ -57,6 +57,16 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   out.interval = read.interval;
   out.importance_scale = read.importance_scale;
   out.pin_system_prompt = read.pin_system_prompt != 0;
+  if (read.reach >= 0) {
+    if (read.reach >= 4096) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("reach is ", read.reach, "; expected less than 4096"));
+    }
+    out.reach = static_cast<uint32_t>(read.reach);
+  }
+  if (read.head_budget != nullptr) {
+    CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
+  }
   return out;
 }
 
@@ -241,6 +251,7 @@ void corm_session_options_init(corm_session_options* options) {
   options->basis = -1;
   options->importance_scale = 1.0f;
   options->pin_system_prompt = 1;
+  options->reach = -1;
 }
 
 corm_status corm_session_create(corm_engine* engine, const corm_session_options* options,

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/check.h"
+#include "runtime/base/status.h"
 #include "runtime/base/units.h"
 #include "runtime/ops/kv_page.h"
 #include "runtime/ops/ops.h"
@@ -92,9 +93,8 @@ void SpendSpare(const Heads& heads, const CutProblem& problem, uint32_t bin, uin
   }
 }
 
-}  // namespace
-
-absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
+/// The cut of heads that share one budget.
+absl::StatusOr<Cut> SolveShared(const CutProblem& problem) {
   const Heads heads(problem);
   // Largest bin from which on everything may leave so that the rest fits.
   uint32_t bin = kAgeBins;
@@ -123,6 +123,27 @@ absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
     cut.evict[h] = problem.counts[h] - keep[h];
     cut.total += cut.evict[h];
     cut.natural += std::min(cut.evict[h], heads.natural(h));
+  }
+  return cut;
+}
+
+}  // namespace
+
+absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
+  const size_t heads = problem.counts.size();
+  const size_t shared_by = problem.shared_by == 0 ? heads : problem.shared_by;
+  const uint32_t groups = static_cast<uint32_t>(CeilDiv(heads, std::max<size_t>(shared_by, 1)));
+  Cut cut;
+  for (size_t first = 0; first < heads; first += shared_by) {
+    CutProblem part = problem;
+    const size_t count = std::min(shared_by, heads - first);
+    part.counts = problem.counts.subspan(first, count);
+    part.ages = problem.ages.subspan(first * (kAgeBins + 1), count * (kAgeBins + 1));
+    if (problem.page_limit != 0xffffffffu) part.page_limit = problem.page_limit / groups;
+    CORM_ASSIGN_OR_RETURN(const Cut of_part, SolveShared(part));
+    cut.evict.insert(cut.evict.end(), of_part.evict.begin(), of_part.evict.end());
+    cut.natural += of_part.natural;
+    cut.total += of_part.total;
   }
   return cut;
 }

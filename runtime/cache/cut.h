@@ -1,8 +1,9 @@
 // How many rows each head loses, solved for a whole session from age histograms.
 //
-// Rows leave in order of age across all heads and layers: one age is found at which the session
-// fits its pages, each head keeps a floor, and heads are then topped up to whole pages, since the
-// rest of a started page costs nothing. Pure.
+// Rows leave in order of age across heads that share a budget, all of the session's unless the
+// policy says otherwise: one age is found at which they fit their pages, each head keeps a floor,
+// and heads are then topped up to whole pages, since the rest of a started page costs nothing.
+// Pure.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -20,6 +21,7 @@ struct CutProblem {
   uint32_t row_limit = 0;            // Rows a head may hold, room included.
   uint32_t floor = 0;                // Rows every head keeps if it has them.
   bool natural = false;              // Also drop what is past the policy's natural age.
+  uint32_t shared_by = 0;            // Neighbouring heads that share a budget; 0: all.
 };
 
 struct Cut {

@@ -18,4 +18,12 @@ absl::StatusOr<const PolicyDef*> FindPolicy(absl::string_view name) {
       "eviction policy '", name, "' is not known; there are: ", absl::StrJoin(known, ", ")));
 }
 
+absl::StatusOr<HeadBudget> ParseHeadBudget(absl::string_view name) {
+  if (name == "session") return HeadBudget::kSession;
+  if (name == "layer") return HeadBudget::kLayer;
+  if (name == "head") return HeadBudget::kHead;
+  return absl::InvalidArgumentError(
+      absl::StrCat("head budget '", name, "' is not known; expected session, layer or head"));
+}
+
 }  // namespace cormorant

@@ -21,11 +21,22 @@ namespace cormorant {
 
 constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();
 
+/// Among which heads rows are ranked for the room there is.
+enum class HeadBudget : uint8_t {
+  kSession,  // All of the session's: a head that needs more takes from those that need less.
+  kLayer,    // Each layer's, layers having the same room.
+  kHead,     // Each head for itself, all having the same room.
+};
+/// "session", "layer" or "head"; INVALID_ARGUMENT for another name.
+absl::StatusOr<HeadBudget> ParseHeadBudget(absl::string_view name);
+
 /// What the application asked for; absent means the policy's own choice.
 struct PolicyOptions {
   std::optional<uint32_t> window;  // w
   std::optional<uint32_t> recent;  // r
   std::optional<ThresholdBasis> basis;
+  std::optional<HeadBudget> budget;
+  std::optional<uint32_t> reach;
   uint32_t sinks = 4;
   float importance_scale = 1.0f;    // c
   bool capped = false;              // The session lives under a byte cap.
@@ -34,14 +45,18 @@ struct PolicyOptions {
 
 struct EvictionRules {
   bool evicts = false;  // False: rows never leave; a full cache is an error.
-  bool judges = false;  // Attention stamps keys (last_important).
+  bool judges = false;  // Attention marks rows (last_important).
+  MarkBy mark_by = MarkBy::kStep;
   RankBy rank_by = RankBy::kPosition;
   uint32_t natural_age = kNever;  // Rows this old leave even when there is room.
   uint32_t recent = 0;            // Newest rows that never leave.
   uint32_t sinks = 0;             // First rows of the session that never leave.
   uint32_t judged_rows = 0;       // Queries at the end of a prefill chunk whose attention counts.
+  uint32_t observed = kNever;     // Judged queries after which sums of attention begin anew.
+  HeadBudget budget = HeadBudget::kSession;
   ThresholdBasis basis = ThresholdBasis::kStep;
   float importance_scale = 1.0f;
+  uint32_t reach = 0;  // Steps that each doubling of a share past the threshold counts for.
 };
 
 struct PolicyOption {

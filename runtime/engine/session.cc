@@ -30,6 +30,8 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.window = options.window;
   asked.recent = options.recent;
   asked.basis = options.basis;
+  asked.budget = options.budget;
+  asked.reach = options.reach;
   asked.sinks = options.sinks;
   asked.importance_scale = options.importance_scale;
   asked.capped = capped;

@@ -27,6 +27,8 @@ struct SessionOptions {
   std::string policy;  // Empty: corm under a cap, else none.
   std::optional<uint32_t> window, recent;
   std::optional<ThresholdBasis> basis;
+  std::optional<HeadBudget> budget;
+  std::optional<uint32_t> reach;
   uint32_t sinks = 4;
   uint32_t interval = 0;  // 0: chosen.
   float importance_scale = 1.0f;

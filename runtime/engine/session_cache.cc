@@ -42,7 +42,7 @@ SessionCache::~SessionCache() = default;
 
 void SessionCache::Detach() {
   parts_.clear();
-  clock_ = next_position_ = last_natural_ = 0;
+  clock_ = next_position_ = last_natural_ = observed_ = 0;
   evicted_total_ = evicted_forced_ = rebased_ = 0;
 }
 
@@ -117,15 +117,26 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.judged_from = rules.judges ? rows - std::min(rows, rules.judged_rows) : rows;
   s.importance_scale = rules.importance_scale;
   s.basis = rules.basis;
+  s.mark_by = rules.mark_by;
+  s.forgets = BeginsAnew(rows) ? 1 : 0;
   s.rank_by = rules.rank_by;
   s.position_clock = next_position_;
   s.recent_from = next_position_ - std::min(next_position_, rules.recent);
-  s.natural_age = rules.natural_age;
+  s.reach = rules.reach;
+  const uint32_t lead = kDoublingsMost * rules.reach;  // What stamps may be ahead of the clock.
+  s.natural_age = rules.natural_age == kNever ? kNever : rules.natural_age + lead;
   s.next_position = next_position_;
   return s;
 }
 
+bool SessionCache::BeginsAnew(uint32_t rows) const {
+  const uint32_t judged = std::min(rows, settings_.rules.judged_rows);
+  return std::max(observed_, judged) >= settings_.rules.observed;
+}
+
 absl::Status SessionCache::Commit(uint32_t rows) {
+  const uint32_t judged = std::min(rows, settings_.rules.judged_rows);
+  observed_ = BeginsAnew(rows) ? judged : observed_ + judged;
   for (const std::unique_ptr<Part>& part : parts_) part->kv.Appended(rows);
   clock_ += rows;
   next_position_ += rows;
@@ -151,6 +162,10 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   problem.row_limit = drop.row_limit;
   problem.floor = settings_.floor;
   problem.natural = drop.natural;
+  const HeadBudget budget = settings_.rules.budget;
+  problem.shared_by = budget == HeadBudget::kSession ? 0
+                      : budget == HeadBudget::kLayer ? part.store->binding().geometry.kv_heads
+                                                     : 1;
   CORM_ASSIGN_OR_RETURN(const Cut cut, SolveCut(problem));
   for (size_t h = 0; h < cut.evict.size(); ++h) {
     const uint64_t rows = uint64_t{kv.counts()[h]} - cut.evict[h] + drop.room;
@@ -190,7 +205,7 @@ void SessionCache::Clear() {
     part->kv.Clear();
     part->store->pool().Trim();
   }
-  clock_ = next_position_ = last_natural_ = 0;
+  clock_ = next_position_ = last_natural_ = observed_ = 0;
   evicted_total_ = evicted_forced_ = rebased_ = 0;
 }
 

@@ -102,6 +102,8 @@ class SessionCache {
   };
   explicit SessionCache(const Settings& settings) : settings_(settings) {}
   StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, bool pin) const;
+  /// Whether sums of attention start again with a step of `rows`.
+  bool BeginsAnew(uint32_t rows) const;
   absl::Status DropRows(Part& part, const Drop& drop);
   absl::Status Rebase(uint32_t rows);
 
@@ -110,6 +112,7 @@ class SessionCache {
   uint32_t clock_ = 0;                        // Tokens seen.
   uint32_t next_position_ = 0;                // RoPE position of the next token.
   uint32_t last_natural_ = 0;                 // Clock of the last natural eviction.
+  uint32_t observed_ = 0;                     // Judged queries in the sums of attention.
   uint64_t evicted_total_ = 0, evicted_forced_ = 0, rebased_ = 0;
 };
 

@@ -15,6 +15,7 @@ namespace {
 
 constexpr uint32_t kPaperWindow = 256;
 constexpr uint32_t kPaperRecent = 256;
+constexpr uint32_t kReach = 64;
 
 constexpr PolicyOption kOptions[] = {
     {"--corm-window",
@@ -25,7 +26,11 @@ constexpr PolicyOption kOptions[] = {
      "t of the threshold c/t: step (tokens so far, the paper's) or resident (rows of the head, the "
      "default under a cap)"},
     {"--corm-scale", "c of the threshold c/t (1)"},
+    {"--corm-reach",
+     "steps for which each doubling of a share past c/t is remembered longer (64 under a cap, else "
+     "0, the paper's)"},
     {"--sinks", "first tokens that never leave (4)"},
+    {"--head-budget", "heads that share room: of a session (default), layer, or each its own"},
 };
 
 EvictionRules Rules(const PolicyOptions& options) {
@@ -37,10 +42,12 @@ EvictionRules Rules(const PolicyOptions& options) {
   rules.basis =
       options.basis.value_or(options.capped ? ThresholdBasis::kResident : ThresholdBasis::kStep);
   rules.importance_scale = options.importance_scale;
+  rules.reach = options.reach.value_or(options.capped ? kReach : 0);
   rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
   // At most a quarter of what a head can hold is set aside for rows too young to be judged.
   const uint32_t fair = options.rows_per_head == kNever ? kNever : options.rows_per_head / 4;
   rules.recent = options.recent.value_or(std::min(kPaperRecent, fair));
+  rules.budget = options.budget.value_or(HeadBudget::kSession);
   rules.judged_rows = options.window.value_or(kPaperWindow);
   return rules;
 }

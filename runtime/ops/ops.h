@@ -14,11 +14,14 @@
 // changes from step to step is in an op: ids, positions, page tables, counts and thresholds are in
 // the step buffer (step.h), so a compiled tape is replayed and never patched.
 #pragma once
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <variant>
 
 #include "runtime/ops/dtype.h"
+#include "runtime/ops/step.h"
 
 namespace cormorant {
 
@@ -126,8 +129,9 @@ struct RopeOp {
 /// The sequences of a step cover its live rows. Row i of a sequence goes to slot counts[head] + i
 /// of each head, in the page its table names, converted to the cache's row types (round to nearest
 /// even; q8_0 as in kv_page.h: exact to the byte, so that every backend holds the same cache). Its
-/// position is the row's position; its last_important is its own step (step.h), or kPinned for the
-/// sequence's first `pinned_rows`.
+/// position is the row's position; its last_important is its own step (step.h), or 0 with mark_by =
+/// attention, or kPinned for the sequence's first `pinned_rows`. With `forgets`, the last_important
+/// of resident rows of the layer's heads becomes 0 where it is not kPinned.
 struct KvWriteOp {
   uint32_t layer = 0;
   Tensor k, v;
@@ -140,14 +144,19 @@ struct KvWriteOp {
 ///   q, o  [R,H,E] f32; o may not be q      K, V  as the cache holds them, dequantized
 ///
 /// Then, for rows i >= judged_from of the sequence, every slot s visible to the row with
-/// a_s >= c / t for any of the G-group's query heads gets last_important = max(old, step of row i)
-/// in that KV head: t is the row's step, or the number of visible slots, as the sequence's `basis`
-/// says; c > 0. (CORM, arXiv 2404.15949 def. 1; computed as score >= log-sum-exp + log(c/t).)
-/// Nothing else in the cache changes. Runs after KvWrite of the layer.
-/// Error against the reference on o, with M = max_s scale * sum_d |q[d] K[s,d]| and B =
-/// max_s |V[s,:]|_inf of the row and head: |do| <= (2e-5 + 1e-6 M) B when K and V rows are f16,
-/// else (2e-4 + 4e-5 M) B (scores of q8_0 rows may use q in 15 bits). Stamps may differ only for
-/// |log a_s - log(c/t)| < 1e-4 + 1e-6 M (f16 K rows) or 1e-3 + 4e-5 M (q8_0 K rows).
+/// x = a_s / (c / t) >= 1 for any of the G-group's query heads gets
+/// last_important = max(old, step of row i + Reach(x, reach)) in that KV head, reach the sequence's
+/// (0: the paper's rule): t is the row's step, the number of visible slots, or 1, as the sequence's
+/// `basis` says; c > 0. (CORM, arXiv 2404.15949 def. 1; computed as score >= log-sum-exp +
+/// log(c/t).) With mark_by = attention instead: for each row i >= judged_from and each query head
+/// of the group, every slot visible to it whose last_important is below kAttentionMost gets
+/// kAttentionUnits * a_s added to it, rounded to an integer. (The rows of a step times G are below
+/// 2^15.) Nothing else in the cache changes. Runs after KvWrite of the layer. Error against the
+/// reference on o, with M = max_s scale * sum_d |q[d] K[s,d]| and B = max_s |V[s,:]|_inf of the row
+/// and head: |do| <= (2e-5 + 1e-6 M) B when K and V rows are f16, else (2e-4 + 4e-5 M) B (scores of
+/// q8_0 rows may use q in 15 bits). Stamps may differ only for |log a_s - log(c/t)| < 1e-4 + 1e-6 M
+/// (f16 K rows) or 1e-3 + 4e-5 M (q8_0 K rows): T; where both stamp they may differ by 1 + 2 T
+/// reach. What a query adds to a sum of attention is right to 1 + 2 T of itself.
 struct AttendOp {
   uint32_t layer = 0;
   Tensor o, q;
@@ -178,10 +187,16 @@ struct TopKOp {
 ///   ages  [L*G, kAgeBins + 1] u32, in out
 ///
 /// Row s < counts[h] of head h is evictable when its last_important is not kPinned and its position
-/// is below `recent_from`. Its age is clock - last_important or, with rank_by = position,
-/// position_clock - position (clock, rank_by: step.h); neither is ever negative. ages[h,b] counts
-/// evictable rows in age bin b (AgeBin below); ages[h,kAgeBins] counts evictable rows with
-/// age >= natural_age. Every element is written.
+/// is below `recent_from`. Its age, never negative, is by the sequence's rank_by (step.h):
+///
+///   last_important   clock + kDoublingsMost * reach - last_important
+///   position         position_clock - position
+///   hash             HashAge(h, position)
+///   attention        AttentionAge(last_important, 1)
+///   mean attention   AttentionAge(last_important, position_clock - position)
+///
+/// ages[h,b] counts evictable rows in age bin b (AgeBin below); ages[h,kAgeBins] counts evictable
+/// rows with age >= natural_age. Every element is written.
 struct KvAgesOp {
   Tensor ages;
 };
@@ -214,22 +229,52 @@ using Op = std::variant<EmbedOp, RmsNormOp, MatMulOp, ActOp, RopeOp, KvWriteOp, 
 /// Most numbers of a row that TopK finds.
 constexpr uint32_t kTopKMax = 1024;
 
-/// Ages 0..63 have a bin each, then each octave has 16; the last bin takes all that is older.
-constexpr uint32_t kAgeBins = 64 + 16 * 14;
+/// Ages 0..63 have a bin each, then each octave has 32; the last bin takes all that is older.
+constexpr uint32_t kAgeBins = 64 + 32 * 15;
 
 constexpr uint32_t AgeBin(uint32_t age) {
   if (age < 64) return age;
   uint32_t octave = 0;
   while ((age >> (octave + 1)) >= 64) ++octave;  // 64 << octave <= age
-  const uint32_t bin = 64 + octave * 16 + ((age >> (octave + 2)) - 16);
+  const uint32_t bin = 64 + octave * 32 + ((age >> (octave + 1)) - 32);
   return bin < kAgeBins ? bin : kAgeBins - 1;
 }
 
 /// Smallest age that falls into `bin`.
 constexpr uint32_t AgeBinStart(uint32_t bin) {
   if (bin < 64) return bin;
-  const uint32_t octave = (bin - 64) / 16;
-  return (16 + (bin - 64) % 16) << (octave + 2);
+  const uint32_t octave = (bin - 64) / 32;
+  return (32 + (bin - 64) % 32) << (octave + 1);
+}
+
+/// Steps for which a share x >= 1 times the least that counts is remembered longer: reach for each
+/// doubling, where log2 is a straight line between powers of two.
+inline uint32_t Reach(float x, uint32_t reach) {
+  const uint32_t doublings = std::bit_cast<uint32_t>(x) - std::bit_cast<uint32_t>(1.0f);  // * 2^23
+  return (std::min(doublings, kDoublingsMost << 23) >> 7) * reach >> 16;
+}
+
+/// The bin of an age by rank_by: what is drawn by lot has 512 bins of equal width, attention 16
+/// for each halving of it.
+constexpr uint32_t AgeBin(RankBy rank_by, uint32_t age) {
+  if (rank_by == RankBy::kLastImportant || rank_by == RankBy::kPosition) return AgeBin(age);
+  const uint32_t bin = age >> (rank_by == RankBy::kHash ? 23 : 19);
+  return bin < kAgeBins ? bin : kAgeBins - 1;
+}
+
+/// An age by lot: 32 bits that look random, of a row's head and position.
+constexpr uint32_t HashAge(uint32_t head, uint32_t position) {
+  uint32_t x = head * 0x9e3779b9u ^ position;  // The finalizer of MurmurHash3.
+  x = (x ^ (x >> 16)) * 0x85ebca6bu;
+  x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+  return x ^ (x >> 16);
+}
+
+/// An age that grows by about 2^23 when attention / tokens halves, whatever the two are: the
+/// difference of the bits of both as f32 (rounded to nearest even). `tokens` >= 1.
+inline uint32_t AttentionAge(uint32_t attention, uint32_t tokens) {
+  const auto bits = [](uint32_t x) { return std::bit_cast<uint32_t>(static_cast<float>(x)); };
+  return bits(0xffffffffu) - bits(attention) + bits(tokens) - bits(1);
 }
 
 enum class Access : uint8_t { kRead, kWrite, kReadWrite };

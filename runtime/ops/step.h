@@ -21,9 +21,30 @@ namespace cormorant {
 enum class ThresholdBasis : uint32_t {
   kStep = 0,      // t = the row's step: tokens its sequence has seen, itself included.
   kResident = 1,  // t = rows of the head visible to it.
+  kOne = 2,       // t = 1: c itself is the least share.
 };
 
-enum class RankBy : uint32_t { kLastImportant = 0, kPosition = 1 };
+/// What attention leaves at the rows it sees, in their last_important (AttendOp).
+enum class MarkBy : uint32_t {
+  kStep = 0,       // The last step in which a query found the row important.
+  kAttention = 1,  // The attention it was given, summed, in units of 1 / kAttentionUnits.
+};
+
+/// Doublings of a share that count at most (StepSequence::reach).
+constexpr uint32_t kDoublingsMost = 16;
+
+/// Units that a query's attention to a row is rounded to, in sums.
+constexpr uint32_t kAttentionUnits = 1u << 16;
+constexpr uint32_t kAttentionMost = 1u << 31;  // Sums that have come so far stay as they are.
+
+/// What makes a row old, so that it leaves first (KvAgesOp).
+enum class RankBy : uint32_t {
+  kLastImportant = 0,
+  kPosition = 1,
+  kHash = 2,           // Age by lot: of the row's head and position.
+  kAttention = 3,      // Little attention (MarkBy::kAttention).
+  kMeanAttention = 4,  // Little attention for the tokens since.
+};
 
 /// One sequence's share of a step. Row i of the sequence is row first_row + i of the step; its step
 /// number is clock + i + 1.
@@ -42,6 +63,9 @@ struct StepSequence {
   uint32_t recent_from = 0;     // Rows at or past this position are protected.
   uint32_t natural_age = 0xffffffffu;
   uint32_t next_position = 0;  // KvRebase: the position the next token will have afterwards.
+  MarkBy mark_by = MarkBy::kStep;
+  uint32_t forgets = 0;  // Not 0: KvWrite clears the attention summed so far.
+  uint32_t reach = 0;    // Steps that each doubling of a share past c/t counts for; below 2^12.
 };
 
 struct StepHeader {

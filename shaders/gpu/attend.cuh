@@ -20,9 +20,28 @@ GPU_FN uint32_t FirstHead(const AttendArguments& a, uint32_t row) {
 /// log(c / t) of a row: scores at or past log-sum-exp plus this are important.
 GPU_FN float LogShare(const uint32_t* step, const RowPlace& place) {
   const uint32_t by_step = Sequence(step, place.sequence, kClock) + place.i + 1;
-  const uint32_t t = Sequence(step, place.sequence, kBasis) == 0 ? by_step : place.visible;
+  const uint32_t basis = Sequence(step, place.sequence, kBasis);
+  const uint32_t t = basis == 0 ? by_step : basis == 1 ? place.visible : 1;
   const float c = gpu::AsFloat(Sequence(step, place.sequence, kImportanceScale));
   return gpu::Log(c / static_cast<float>(t));
+}
+
+/// The stamp of a row with x times the least share that counts, x >= 1. Reach in runtime/ops/ops.h.
+GPU_FN uint32_t StampOf(uint32_t now, float log_x, uint32_t reach) {
+  if (reach == 0) return now;
+  const uint32_t one = gpu::AsWord(1.0f), bits = gpu::Max(gpu::AsWord(gpu::Exp(log_x)), one);
+  return now + ((gpu::Min(bits - one, kDoublingsMost << 23) >> 7) * reach >> 16);
+}
+GPU_FN bool SumsAttention(const uint32_t* step, uint32_t sequence) {
+  return Sequence(step, sequence, kMarkBy) == kMarkAttention;
+}
+/// A share of a query's attention, in units of the sums of attention.
+GPU_FN uint32_t AttentionUnits(float score, float log_sum_exp) {
+  return static_cast<uint32_t>(gpu::RoundEven(gpu::Exp(score - log_sum_exp) * kAttentionUnits));
+}
+/// Only whole units are added, so sums do not depend on the order of blocks.
+GPU_FN void AddAttention(uint32_t* sum, uint32_t units) {
+  if (units > 0 && *sum < kAttentionMost) gpu::AtomicAdd(sum, units);
 }
 
 }  // namespace cormorant::GPU_NAMESPACE::kernels

@@ -212,18 +212,30 @@ GPU_KERNEL(kSplitThreads) AttendFinish(const AttendArguments a) {
   if (!is_judged) return;
   const Split split = SplitOf(a, place);
   const uint32_t now = Sequence(step, place.sequence, kClock) + place.i + 1;
+  const bool sums = SumsAttention(step, place.sequence);
   const float log_share = LogShare(step, place);
+  const uint32_t reach = Sequence(step, place.sequence, kReach);
   const uint32_t last_slot = gpu::Min(split.last_page * kPageRows, split.visible);
   for (uint32_t slot = split.first_page * kPageRows + thread; slot < last_slot;
        slot += kSplitThreads) {
-    bool is_important = false;
+    uint32_t stamp = 0, units = 0;
     for (uint32_t g = 0; g < a.heads; ++g) {
       const float score = a.scores[(uint64_t{first_head} + g) * slots + slot];
-      is_important = is_important || score >= log_sum_exp[g] + log_share;
+      const float log_x = score - (log_sum_exp[g] + log_share);
+      if (sums) {
+        units += AttentionUnits(score, log_sum_exp[g]);
+      } else if (log_x >= 0.0f) {
+        stamp = gpu::Max(stamp, StampOf(now, log_x, reach));
+      }
     }
-    if (!is_important) continue;
+    if (stamp == 0 && units == 0) continue;
     uint32_t* const page = PageOf(a.cache, split.table, split.head, slot / kPageRows);
-    gpu::AtomicMax(page + a.cache.last_important_at + slot % kPageRows, now);
+    uint32_t* const mark = page + a.cache.last_important_at + slot % kPageRows;
+    if (sums) {
+      AddAttention(mark, units);
+    } else {
+      gpu::AtomicMax(mark, stamp);
+    }
   }
 }
 

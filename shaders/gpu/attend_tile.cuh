@@ -193,19 +193,24 @@ struct Tile {
     }
   }
 
-  /// The score from which on a query finds a row important; above all scores if it is not judged.
+  /// The score from which on a query finds a row important, or the log-sum-exp where attention is
+  /// summed; above all scores if it is not judged.
   GPU_METHOD float LeastOf(const TileRows& rows, uint32_t n) const {
     if (!IsLive(rows, n)) return -kLeast;
     const RowPlace place = PlaceOf(a.cache.step, first_row + n / a.heads, rows.head);
     if (place.i < Sequence(a.cache.step, place.sequence, kJudgedFrom)) return -kLeast;
-    return memory.greatest[n] + gpu::Log(memory.total[n]) + LogShare(a.cache.step, place);
+    const float log_sum_exp = memory.greatest[n] + gpu::Log(memory.total[n]);
+    if (SumsAttention(a.cache.step, place.sequence)) return log_sum_exp;
+    return log_sum_exp + LogShare(a.cache.step, place);
   }
 
-  GPU_METHOD void Stamp(const TileRows& rows) const {
+  GPU_METHOD void Mark(const TileRows& rows) const {
     const uint32_t thread = gpu::Thread(), n4 = thread / 8 * 4, r4 = thread % 8 * 4;
     if (thread < kQueries) memory.least[thread] = LeastOf(rows, thread);
     for (uint32_t r = thread; r < kPageRows; r += kThreads) memory.stamps[r] = 0u;
     gpu::Sync();
+    const bool sums = SumsAttention(a.cache.step, rows.sequence);
+    const uint32_t reach = Sequence(a.cache.step, rows.sequence, kReach);
     const uint32_t clock = Sequence(a.cache.step, rows.sequence, kClock) + 1 -
                            Sequence(a.cache.step, rows.sequence, kFirstRow);
     for (uint32_t p = 0; p < rows.pages; ++p) {
@@ -214,18 +219,32 @@ struct Tile {
       float score[4][4];
       Score(page, live, score);
       for (uint32_t r = 0; r < 4; ++r) {
-        uint32_t newest = 0;
+        uint32_t newest = 0, units = 0;
         for (uint32_t n = 0; n < 4; ++n) {
           const bool sees = p * kPageRows + r4 + r < memory.visible[n4 + n];
           const uint32_t now = clock + first_row + (n4 + n) / a.heads;
-          if (sees && score[n][r] >= memory.least[n4 + n]) newest = gpu::Max(newest, now);
+          const float log_x = score[n][r] - memory.least[n4 + n];
+          if (sees && sums) {
+            units += AttentionUnits(score[n][r], memory.least[n4 + n]);
+          } else if (sees && log_x >= 0.0f) {
+            newest = gpu::Max(newest, StampOf(now, log_x, reach));
+          }
         }
-        if (newest > 0) gpu::AtomicMax(memory.stamps, r4 + r, newest);
+        if (sums) {
+          gpu::AtomicAdd(memory.stamps, r4 + r, units);
+        } else if (newest > 0) {
+          gpu::AtomicMax(memory.stamps, r4 + r, newest);
+        }
       }
       gpu::Sync();
       for (uint32_t r = thread; r < kPageRows; r += kThreads) {
         const uint32_t stamp = memory.stamps[r];
-        if (stamp > 0) gpu::AtomicMax(page + a.cache.last_important_at + r, stamp);
+        uint32_t* const mark = page + a.cache.last_important_at + r;
+        if (sums) {
+          AddAttention(mark, stamp);
+        } else if (stamp > 0) {
+          gpu::AtomicMax(mark, stamp);
+        }
         memory.stamps[r] = 0u;
       }
       gpu::Sync();
@@ -268,7 +287,7 @@ AttendTile(const AttendArguments a) {
     rows.pages = (Count(step, s, rows.head) + rows.end - first + kPageRows - 1) / kPageRows;
     tile.LoadQueries(rows);
     tile.Attend(rows);
-    if (rows.end - first > Sequence(step, s, kJudgedFrom)) tile.Stamp(rows);
+    if (rows.end - first > Sequence(step, s, kJudgedFrom)) tile.Mark(rows);
   }
 }
 

@@ -93,14 +93,33 @@ struct RowState {
   bool is_evictable;
   uint32_t age, position;
 };
-GPU_FN RowState StateOf(const CacheArguments& cache, const uint32_t* page, uint32_t row) {
+GPU_FN uint32_t HashAge(uint32_t head, uint32_t position) {
+  uint32_t x = head * 0x9e3779b9u ^ position;
+  x = (x ^ (x >> 16)) * 0x85ebca6bu;
+  x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+  return x ^ (x >> 16);
+}
+GPU_FN uint32_t FloatBits(uint32_t x) {
+  return gpu::AsWord(static_cast<float>(x));
+}
+GPU_FN uint32_t AttentionAge(uint32_t attention, uint32_t tokens) {
+  return FloatBits(0xffffffffu) - FloatBits(attention) + FloatBits(tokens) - FloatBits(1);
+}
+GPU_FN RowState StateOf(const CacheArguments& cache, uint32_t head, const uint32_t* page,
+                        uint32_t row) {
   const uint32_t* const step = cache.step;
   const uint32_t position = page[cache.positions_at + row];
-  const uint32_t last_important = page[cache.last_important_at + row];
-  const uint32_t age = Sequence(step, 0, kRankBy) != 0
-                           ? Sequence(step, 0, kPositionClock) - position
-                           : Sequence(step, 0, kClock) - last_important;
-  return {last_important != kPinnedRow && position < Sequence(step, 0, kRecentFrom), age, position};
+  const uint32_t mark = page[cache.last_important_at + row];
+  const uint32_t tokens = Sequence(step, 0, kPositionClock) - position;
+  const uint32_t rank_by = Sequence(step, 0, kRankBy);
+  const uint32_t age =
+      rank_by == kByLastImportant
+          ? Sequence(step, 0, kClock) + kDoublingsMost * Sequence(step, 0, kReach) - mark
+      : rank_by == kByPosition  ? tokens
+      : rank_by == kByHash      ? HashAge(head, position)
+      : rank_by == kByAttention ? AttentionAge(mark, 1)
+                                : AttentionAge(mark, tokens);
+  return {mark != kPinnedRow && position < Sequence(step, 0, kRecentFrom), age, position};
 }
 
 }  // namespace cormorant::GPU_NAMESPACE::kernels

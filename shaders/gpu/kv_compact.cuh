@@ -40,7 +40,7 @@ GPU_FN void MaskPages(const Compaction& c, RadixKey last) {
     const uint32_t rows = gpu::Min(c.head.count - p * kPageRows, kPageRows);
     uint32_t mask = 0;
     for (uint32_t r = 0; r < rows; ++r) {
-      const RowState state = StateOf(c.cache, page, r);
+      const RowState state = StateOf(c.cache, c.head.index, page, r);
       if (state.is_evictable && IsAtLeast({state.age, ~state.position}, last)) mask |= 1u << r;
     }
     c.Mask(p) = mask;
@@ -129,7 +129,8 @@ GPU_KERNEL(kCompactThreads) KvCompact(const KvCompactArguments a) {
   const uint32_t evict = StepWord(cache.step, kStepEvictAt, head.index);
   if (evict == 0) return;
   const RadixKey last = RadixSelect(evict, head.count, [&](uint32_t slot, RadixKey* key) {
-    const RowState state = StateOf(cache, PageOfSlot(cache, head, slot), slot % kPageRows);
+    const RowState state =
+        StateOf(cache, head.index, PageOfSlot(cache, head, slot), slot % kPageRows);
     *key = {state.age, ~state.position};  // The greater leaves first.
     return state.is_evictable;
   });

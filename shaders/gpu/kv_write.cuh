@@ -41,6 +41,15 @@ GPU_FN void RotateGroup(const KvWriteArguments& a, uint32_t row, uint32_t kv_hea
   gpu::Sync();
 }
 
+/// Clears what the first `slots` rows of a head have summed.
+GPU_FN void Forget(const CacheArguments& cache, uint32_t table, uint32_t head, uint32_t slots) {
+  for (uint32_t slot = gpu::Thread(); slot < slots; slot += gpu::BlockThreads()) {
+    uint32_t* const page = PageOf(cache, table, head, slot / kPageRows);
+    uint32_t& sum = page[cache.last_important_at + slot % kPageRows];
+    if (sum != kPinnedRow) sum = 0;
+  }
+}
+
 /// A block stores one row of one KV head; a thread blocks of 32 dimensions, or single ones as f16.
 /// Grid: rows, KV heads.
 GPU_KERNEL(64) KvWrite(const KvWriteArguments a) {
@@ -55,6 +64,9 @@ GPU_KERNEL(64) KvWrite(const KvWriteArguments a) {
   uint32_t* const page =
       PageOf(cache, Sequence(step, place.sequence, kTable), head, slot / kPageRows);
   const uint32_t in_page = slot % kPageRows;
+  if (place.i == 0 && Sequence(step, place.sequence, kForgets) != 0) {
+    Forget(cache, Sequence(step, place.sequence, kTable), head, slot);
+  }
   const uint64_t at = (uint64_t{row} * cache.kv_heads + kv_head) * dims;
   for (uint32_t d = thread; d < dims; d += gpu::BlockThreads()) {
     if (cache.keys_are_q8 == 0) {
@@ -72,10 +84,11 @@ GPU_KERNEL(64) KvWrite(const KvWriteArguments a) {
   }
   if (thread != 0) return;
   page[cache.positions_at + in_page] = StepWord(step, kStepPositionsAt, row);
+  const uint32_t mark = Sequence(step, place.sequence, kMarkBy) == kMarkAttention
+                            ? 0
+                            : Sequence(step, place.sequence, kClock) + place.i + 1;
   page[cache.last_important_at + in_page] =
-      place.i < Sequence(step, place.sequence, kPinnedRows)
-          ? kPinnedRow
-          : Sequence(step, place.sequence, kClock) + place.i + 1;
+      place.i < Sequence(step, place.sequence, kPinnedRows) ? kPinnedRow : mark;
 }
 
 }  // namespace cormorant::GPU_NAMESPACE::kernels

@@ -175,7 +175,7 @@ void Attend(Block block, Cache cache, uint tile_row) {
   }
 }
 
-void Stamp(Block block, Cache cache, uint tile_row) {
+void Mark(Block block, Cache cache, uint tile_row) {
   const uint thread = gl_LocalInvocationID.x, n4 = thread / 8u, r4 = thread % 8u;
   if (thread < kQueries) {
     const uint row = RowOf(tile_row, thread);
@@ -183,12 +183,16 @@ void Stamp(Block block, Cache cache, uint tile_row) {
     if (row >= block.first_row && row < block.row_end && thread < kBlockRows * kGroup) {
       const RowPlace place = PlaceOf(step, row, block.head);
       if (place.i >= Sequence(step, place.sequence, kJudgedFrom)) {
-        least[thread] = greatest[thread] + Log(total[thread]) + LogShare(step, place);
+        // Where attention is summed, the log-sum-exp alone.
+        const float log_share = SumsAttention(step, place.sequence) ? 0.0 : LogShare(step, place);
+        least[thread] = greatest[thread] + Log(total[thread]) + log_share;
       }
     }
   }
   if (thread < 32u) stamp[thread] = 0u;
   barrier();
+  const bool sums = SumsAttention(step, block.sequence);
+  const uint reach = Sequence(step, block.sequence, kReach);
   const uint clock = Sequence(step, block.sequence, kClock) + 1u -
                      Sequence(step, block.sequence, kFirstRow);
   [[dont_unroll]] for (uint p = 0; p < block.last_page; ++p) {
@@ -198,18 +202,31 @@ void Stamp(Block block, Cache cache, uint tile_row) {
     vec4 score[4];
     Score(page, rows, score);
     [[unroll]] for (uint r = 0; r < 4u; ++r) {
-      uint newest = 0u;
+      uint newest = 0u, units = 0u;
       [[unroll]] for (uint n = 0; n < 4u; ++n) {
         const uint index = n4 * 4u + n;
         const bool sees = p * 32u + r4 * 4u + r < visible[index];
         const uint now = clock + RowOf(tile_row, index);
-        if (sees && score[n][r] >= least[index]) newest = max(newest, now);
+        const float log_x = score[n][r] - least[index];
+        if (sees && sums) {
+          units += AttentionUnits(score[n][r], least[index]);
+        } else if (sees && log_x >= 0.0) {
+          newest = max(newest, StampOf(now, log_x, reach));
+        }
       }
-      if (newest > 0u) atomicMax(stamp[r4 * 4u + r], newest);
+      if (sums) {
+        atomicAdd(stamp[r4 * 4u + r], units);
+      } else if (newest > 0u) {
+        atomicMax(stamp[r4 * 4u + r], newest);
+      }
     }
     barrier();
     [[dont_unroll]] for (uint r = thread; r < 32u; r += kThreads) {
-      if (stamp[r] > 0u) atomicMax(page.slab.v[page.at + kLastImportantAt + r], stamp[r]);
+      if (sums) {
+        AddAttention(page, r, stamp[r]);
+      } else if (stamp[r] > 0u) {
+        atomicMax(page.slab.v[page.at + kLastImportantAt + r], stamp[r]);
+      }
       stamp[r] = 0u;
     }
     barrier();
@@ -233,6 +250,6 @@ void main() {
     block.last_page = (Count(step, s, block.head) + block.row_end - first + 31u) / 32u;
     LoadQueries(block, tile_row);
     Attend(block, cache, tile_row);
-    if (block.row_end - first > Sequence(step, s, kJudgedFrom)) Stamp(block, cache, tile_row);
+    if (block.row_end - first > Sequence(step, s, kJudgedFrom)) Mark(block, cache, tile_row);
   }
 }

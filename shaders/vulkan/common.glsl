@@ -21,11 +21,16 @@ const uint kStepRows = 0, kStepOutRows = 1, kStepSequences = 2, kStepHeads = 3, 
            kStepPositionsAt = 5, kStepOutIndexAt = 6, kStepSequencesAt = 7, kStepCountsAt = 8,
            kStepEvictAt = 9;
 // StepSequence, in words.
-const uint kSequenceWords = 13;
+const uint kSequenceWords = 16;
 const uint kFirstRow = 0, kRows = 1, kTable = 2, kClock = 3, kPinnedRows = 4, kJudgedFrom = 5,
            kImportanceScale = 6, kBasis = 7, kRankBy = 8, kPositionClock = 9, kRecentFrom = 10,
-           kNaturalAge = 11, kNextPosition = 12;
+           kNaturalAge = 11, kNextPosition = 12, kMarkBy = 13, kForgets = 14, kReach = 15;
+// RankBy and MarkBy.
+const uint kByLastImportant = 0, kByPosition = 1, kByHash = 2, kByAttention = 3, kMarkAttention = 1;
 const uint kPinned = 0xffffffffu;
+const float kAttentionUnits = 65536.0;
+const uint kDoublingsMost = 16;
+const uint kAttentionMost = 0x80000000u;
 
 /// Word `word` of the array that begins at the byte the header's word `at` holds.
 uint StepWord(Words step, uint at, uint word) {

@@ -15,13 +15,19 @@ layout(push_constant) uniform Arguments {
   Words tables;
   uint pages_per_slab, pages_per_head;
 };
-const uint kAgeBins = 64 + 16 * 14;
+const uint kAgeBins = 64 + 32 * 15;
 shared uint bins[kAgeBins + 1];
 
 uint AgeBin(uint age) {
   if (age < 64u) return age;
   const uint octave = uint(findMSB(age)) - 6u;
-  return min(64u + octave * 16u + (age >> (octave + 2u)) - 16u, kAgeBins - 1u);
+  return min(64u + octave * 32u + (age >> (octave + 1u)) - 32u, kAgeBins - 1u);
+}
+
+/// AgeBin(rank_by, age) of runtime/ops/ops.h.
+uint RankBin(uint rank_by, uint age) {
+  if (rank_by == kByLastImportant || rank_by == kByPosition) return AgeBin(age);
+  return min(age >> (rank_by == kByHash ? 23 : 19), kAgeBins - 1u);
 }
 
 void main() {
@@ -29,11 +35,12 @@ void main() {
   Head head = HeadOf(step, slabs, tables, pages_per_slab, pages_per_head);
   [[dont_unroll]] for (uint b = thread; b <= kAgeBins; b += kThreads) bins[b] = 0u;
   barrier();
+  const uint rank_by = Sequence(step, 0, kRankBy);
   const uint natural_age = Sequence(step, 0, kNaturalAge);
   [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {
-    const RowState state = StateOf(step, PageOfSlot(head, slot), slot % kPageRows);
+    const RowState state = StateOf(step, head.index, PageOfSlot(head, slot), slot % kPageRows);
     if (!state.is_evictable) continue;
-    atomicAdd(bins[AgeBin(state.age)], 1u);
+    atomicAdd(bins[RankBin(rank_by, state.age)], 1u);
     if (state.age >= natural_age) atomicAdd(bins[kAgeBins], 1u);
   }
   barrier();

@@ -35,7 +35,7 @@ void SelectKey(Head head, uint evict) {
   RadixStart(evict);
   [[dont_unroll]] for (uint pass = 0; RadixNext(pass); ++pass) {
     [[dont_unroll]] for (uint slot = gl_LocalInvocationID.x; slot < head.count; slot += kThreads) {
-      const RowState state = StateOf(step, PageOfSlot(head, slot), slot % kPageRows);
+      const RowState state = StateOf(step, head.index, PageOfSlot(head, slot), slot % kPageRows);
       if (state.is_evictable) RadixCount(pass, KeyOf(state));
     }
     RadixFinish(pass);
@@ -48,7 +48,7 @@ void MaskPages(Head head, uint pages) {
     const uint rows = min(head.count - p * kPageRows, kPageRows);
     uint mask = 0u;
     [[dont_unroll]] for (uint r = 0; r < rows; ++r) {
-      const RowState state = StateOf(step, page, r);
+      const RowState state = StateOf(step, head.index, page, r);
       if (state.is_evictable && RadixTakes(KeyOf(state))) mask |= 1u << r;
     }
     scratch.v[ScratchAt(head, p, kMask)] = mask;

@@ -62,6 +62,14 @@ void main() {
   Page page = PageOf(cache, Sequence(step, s, kTable), head, slot / kPageRows);
   const uint in_page = slot % kPageRows, at = (row * kKvHeads + kv_head) * kHeadDim;
 
+  if (place.i == 0 && Sequence(step, s, kForgets) != 0) {
+    // What the rows that were there have summed is cleared.
+    [[dont_unroll]] for (uint r = thread; r < slot; r += kThreads) {
+      Page old = PageOf(cache, Sequence(step, s, kTable), head, r / kPageRows);
+      const uint mark = old.at + kLastImportantAt + r % kPageRows;
+      if (old.slab.v[mark] != kPinned) old.slab.v[mark] = 0u;
+    }
+  }
   if (kKeysAreQ8 == 0) StoreHalves(k, at, thread, page, in_page, true);
   if (kValuesAreQ8 == 0) StoreHalves(v, at, thread, page, in_page, false);
   [[dont_unroll]] for (uint d = thread * 32u; d < kHeadDim; d += kThreads * 32u) {
@@ -71,7 +79,8 @@ void main() {
   if (thread == 0) {
     page.slab.v[page.at + kPositionsAt + in_page] = StepWord(step, kStepPositionsAt, row);
     page.slab.v[page.at + kLastImportantAt + in_page] =
-        place.i < Sequence(step, s, kPinnedRows) ? kPinned
-                                                 : Sequence(step, s, kClock) + place.i + 1u;
+        place.i < Sequence(step, s, kPinnedRows)          ? kPinned
+        : Sequence(step, s, kMarkBy) == kMarkAttention ? 0u
+                                                       : Sequence(step, s, kClock) + place.i + 1u;
   }
 }

@@ -25,12 +25,32 @@ struct RowState {
   uint age, position;
 };
 
-RowState StateOf(Words step, Page page, uint row) {
+uint HashAge(uint head, uint position) {
+  uint x = head * 0x9e3779b9u ^ position;
+  x = (x ^ (x >> 16)) * 0x85ebca6bu;
+  x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+  return x ^ (x >> 16);
+}
+uint FloatBits(uint x) {
+  return floatBitsToUint(float(x));
+}
+uint AttentionAge(uint attention, uint tokens) {
+  return FloatBits(0xffffffffu) - FloatBits(attention) + FloatBits(tokens) - FloatBits(1u);
+}
+
+/// As KvAgesOp in runtime/ops/ops.h.
+RowState StateOf(Words step, uint head, Page page, uint row) {
   const uint position = PageWord(page, kPositionsAt + row);
-  const uint last_important = PageWord(page, kLastImportantAt + row);
-  const bool by_position = Sequence(step, 0, kRankBy) != 0;
-  return RowState(last_important != kPinned && position < Sequence(step, 0, kRecentFrom),
-                  by_position ? Sequence(step, 0, kPositionClock) - position
-                              : Sequence(step, 0, kClock) - last_important,
-                  position);
+  const uint mark = PageWord(page, kLastImportantAt + row);
+  const uint tokens = Sequence(step, 0, kPositionClock) - position;
+  const uint rank_by = Sequence(step, 0, kRankBy);
+  uint age = tokens;
+  if (rank_by == kByLastImportant) {
+    age = Sequence(step, 0, kClock) + kDoublingsMost * Sequence(step, 0, kReach) - mark;
+  } else if (rank_by == kByHash) {
+    age = HashAge(head, position);
+  } else if (rank_by != kByPosition) {
+    age = AttentionAge(mark, rank_by == kByAttention ? 1u : tokens);
+  }
+  return RowState(mark != kPinned && position < Sequence(step, 0, kRecentFrom), age, position);
 }

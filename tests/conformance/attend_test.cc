@@ -22,12 +22,15 @@ struct Shape {
   ThresholdBasis basis = ThresholdBasis::kStep;
   float importance_scale = 1.0f;
   float judged_from = 0.0f;  // As a fraction of the rows.
+  MarkBy mark_by = MarkBy::kStep;
+  uint32_t reach = 0;
 };
 
 std::string CaseName(const Shape& s, const KvGeometry& geometry) {
-  std::string name = absl::StrCat("attend ", Describe(geometry), " group ", s.group, " q ",
-                                  s.q_deviation, " c ", s.importance_scale, " basis ",
-                                  static_cast<uint32_t>(s.basis), " judged ", s.judged_from);
+  std::string name =
+      absl::StrCat("attend ", Describe(geometry), " group ", s.group, " q ", s.q_deviation, " c ",
+                   s.importance_scale, " basis ", static_cast<uint32_t>(s.basis), " judged ",
+                   s.judged_from, " marks ", static_cast<uint32_t>(s.mark_by), " reach ", s.reach);
   for (const SequenceShape& sequence : s.sequences) {
     absl::StrAppend(&name, " (", sequence.rows, " rows over ", sequence.resident, ")");
   }
@@ -40,6 +43,8 @@ void FillScene(const Shape& s, Scene& scene) {
     StepSequence& sequence = scene.step->sequences()[i];
     sequence.basis = s.basis;
     sequence.importance_scale = s.importance_scale;
+    sequence.mark_by = s.mark_by;
+    sequence.reach = s.reach;
     sequence.judged_from = static_cast<uint32_t>(s.judged_from * static_cast<float>(sequence.rows));
     for (uint32_t g = 0; g < s.kv_heads; ++g) {
       const uint32_t head = (kLayers - 1) * s.kv_heads + g;
@@ -75,9 +80,29 @@ HeadModel MakeHead(const HostCache& cache, uint32_t table, uint32_t head, uint32
   return model;
 }
 
+/// How a row judges the slots it sees.
+struct Judge {
+  bool is_judged;
+  MarkBy mark_by;
+  double log_threshold;
+  uint32_t step, reach;
+
+  /// The stamp of a share e^margin times the threshold.
+  uint32_t Stamp(double margin) const {
+    return step + Reach(static_cast<float>(std::exp(std::max(margin, 0.0))), reach);
+  }
+};
+
+/// Adds units of attention that may be `off` of themselves wrong to the sums of a slot.
+void AddUnits(double units, double off, uint32_t slot, HeadModel* model) {
+  if (model->least[slot] >= kAttentionMost) return;
+  model->least[slot] += static_cast<uint32_t>(std::max(0.0, std::floor(units * (1 - off) + 0.5)));
+  model->greatest[slot] += static_cast<uint32_t>(std::ceil(units * (1 + off) + 0.5));
+}
+
 /// What one row and query head do to the model; returns M of the docstring.
-double Attend(std::span<const float> q, float scale, uint32_t visible, double log_threshold,
-              uint32_t step, bool is_half, HeadModel* model) {
+double Attend(std::span<const float> q, float scale, uint32_t visible, const Judge& judge,
+              bool is_half, HeadModel* model) {
   std::vector<double> scores(visible);
   double greatest = -HUGE_VAL, magnitude = 0.0;
   for (uint32_t s = 0; s < visible; ++s) {
@@ -91,14 +116,23 @@ double Attend(std::span<const float> q, float scale, uint32_t visible, double lo
     greatest = std::max(greatest, scores[s]);
     magnitude = std::max(magnitude, scale * sum);
   }
-  if (std::isinf(log_threshold)) return magnitude;  // The row is not judged.
+  if (!judge.is_judged) return magnitude;
   double total = 0.0;
   for (double score : scores) total += std::exp(score - greatest);
   const double tolerance = is_half ? 1e-4 + 1e-6 * magnitude : 1e-3 + 4e-5 * magnitude;
   for (uint32_t s = 0; s < visible; ++s) {
-    const double margin = scores[s] - greatest - std::log(total) - log_threshold;
-    if (margin >= tolerance) model->least[s] = std::max(model->least[s], step);
-    if (margin > -tolerance) model->greatest[s] = std::max(model->greatest[s], step);
+    const double log_share = scores[s] - greatest - std::log(total);
+    if (judge.mark_by == MarkBy::kAttention) {
+      AddUnits(std::exp(log_share) * kAttentionUnits, 2 * tolerance, s, model);
+      continue;
+    }
+    const double margin = log_share - judge.log_threshold;
+    if (margin >= tolerance) {
+      model->least[s] = std::max(model->least[s], judge.Stamp(margin - tolerance));
+    }
+    if (margin > -tolerance) {
+      model->greatest[s] = std::max(model->greatest[s], judge.Stamp(margin + tolerance));
+    }
   }
   return magnitude;
 }
@@ -144,14 +178,16 @@ void Model::AddHead(uint32_t s, uint32_t kv_head) {
   HeadModel model = MakeHead(scene_.cache, sequence.table, head, resident + sequence.rows);
   for (uint32_t i = 0; i < sequence.rows; ++i) {
     const uint32_t step = sequence.clock + i + 1, visible = resident + i + 1;
-    const double t = sequence.basis == ThresholdBasis::kStep ? step : visible;
-    const double log_threshold =
-        i < sequence.judged_from ? HUGE_VAL : std::log(double{sequence.importance_scale} / t);
+    const double t = sequence.basis == ThresholdBasis::kStep       ? step
+                     : sequence.basis == ThresholdBasis::kResident ? visible
+                                                                   : 1;
+    const Judge judge{i >= sequence.judged_from, sequence.mark_by,
+                      std::log(double{sequence.importance_scale} / t), step, sequence.reach};
     for (uint32_t j = 0; j < shape_.group; ++j) {
       const size_t row = sequence.first_row + i, h = kv_head * shape_.group + j;
       const size_t at = (row * op_.q.shape[1] + h) * shape_.head_dim;
       const double magnitude = Attend(scene_.At(op_.q).subspan(at, shape_.head_dim), op_.scale,
-                                      visible, log_threshold, step, k_half, &model);
+                                      visible, judge, k_half, &model);
       const double bound = all_half ? 2e-5 + 1e-6 * magnitude : 2e-4 + 4e-5 * magnitude;
       std::fill_n(allowed.begin() + static_cast<ptrdiff_t>(at), shape_.head_dim,
                   bound * model.v_greatest[visible - 1]);
@@ -281,6 +317,35 @@ TEST_P(AttendCases, Thresholds) {
     }
     CheckTypes({2, 3, 64, {{20, 50, 10}}, 1.0f, basis, 1.0f, 1.0f});  // Nobody judges.
   }
+}
+
+TEST_P(AttendCases, AShareOfItsOwn) {
+  CheckTypes({3, 3, 64, {{1, 150, 40}}, 1.0f, ThresholdBasis::kOne, 1.0f / 32});
+  CheckTypes({1, 3, 64, {{50, 150, 0}}, 2.0f, ThresholdBasis::kOne, 1.0f / 32});
+}
+
+TEST_P(AttendCases, Reach) {
+  for (uint32_t reach : {1u, 64u, 4095u}) {
+    for (float deviation : {0.0f, 1.0f, 30.0f}) {
+      const ThresholdBasis basis = ThresholdBasis::kResident;
+      const Shape decode = {3, 3, 64, {{1, 900, 40}}, deviation, basis};
+      const Shape prefill = {1, 3, 64, {{50, 150, 0}}, deviation, basis, 0.5f, 0.2f};
+      for (Shape s : {decode, prefill}) {
+        s.reach = reach;
+        CheckTypes(s);
+      }
+    }
+  }
+}
+
+TEST_P(AttendCases, SumsOfAttention) {
+  const ThresholdBasis basis = ThresholdBasis::kStep;
+  for (float deviation : {0.0f, 1.0f, 30.0f}) {
+    CheckTypes({3, 3, 64, {{1, 150, 40}}, deviation, basis, 1.0f, 0.0f, MarkBy::kAttention});
+    CheckTypes({1, 3, 64, {{50, 150, 0}}, deviation, basis, 1.0f, 0.9f, MarkBy::kAttention});
+  }
+  CheckTypes({2, 8, 128, {{5, 10, 0}, {40, 631, 31}}, 1.0f, basis, 1.0f, 0.0f, MarkBy::kAttention});
+  CheckTypes({2, 1, 20, {{3, 90, 9}}, 1.0f, basis, 1.0f, 0.0f, MarkBy::kAttention});
 }
 
 TEST_P(AttendCases, EqualAndHugeScores) {

@@ -1,7 +1,7 @@
 // KvAgesOp on every backend: histograms, exactly.
 //
 // Method: the counts are computed a second time from decoded rows, with bins found by their starts.
-// Ages at both ends of bins and up to 2^20; pinned and recent rows; heads without rows; both ranks.
+// Ages at both ends of bins and up to 2^20; pinned and recent rows; heads without rows; all ranks.
 #include <algorithm>
 
 #include "tests/conformance/kv_scene.h"
@@ -11,7 +11,9 @@ namespace {
 
 CORM_CONFORMANCE(KvAgesTest);
 
-uint32_t BinOf(uint32_t age) {
+uint32_t BinOf(RankBy rank_by, uint32_t age) {
+  if (rank_by == RankBy::kHash) return age / (1u << 23);
+  if (rank_by > RankBy::kHash) return std::min(age / (1u << 19), kAgeBins - 1);
   uint32_t bin = 0;
   while (bin + 1 < kAgeBins && AgeBinStart(bin + 1) <= age) ++bin;
   return bin;
@@ -28,10 +30,8 @@ std::vector<uint32_t> Expected(const Scene& scene, std::span<const uint32_t> cou
       const uint32_t important = scene.cache.last_important(place);
       const uint32_t position = scene.cache.position(place);
       if (important == kPinned || position >= sequence.recent_from) continue;
-      const uint32_t age = sequence.rank_by == RankBy::kPosition
-                               ? sequence.position_clock - position
-                               : sequence.clock - important;
-      ++row[BinOf(age)];
+      const uint32_t age = AgeOf(sequence, head, position, important);
+      ++row[BinOf(sequence.rank_by, age)];
       if (age >= sequence.natural_age) ++row[kAgeBins];
     }
   }
@@ -39,7 +39,7 @@ std::vector<uint32_t> Expected(const Scene& scene, std::span<const uint32_t> cou
 }
 
 TEST_P(KvAgesTest, CountsAreExact) {
-  for (RankBy rank_by : {RankBy::kLastImportant, RankBy::kPosition}) {
+  for (RankBy rank_by : kRanks) {
     for (uint32_t clock : {300u, 5000u, 1u << 20, 3u << 20}) {
       Scene scene(clock, 1);
       scene.cache = HostCache(Geometry(2, 32, DType::kF16, DType::kF16, 700), TableCount(1), 3);
@@ -52,6 +52,7 @@ TEST_P(KvAgesTest, CountsAreExact) {
       sequence.position_clock = clock + 40;
       sequence.rank_by = rank_by;
       sequence.natural_age = 200;
+      sequence.reach = rank_by == RankBy::kLastImportant ? clock % 7 : 0;
       sequence.recent_from = sequence.position_clock - 30;
       const std::span<uint32_t> counts = scene.step->counts(0);
       counts[2] = 0;
@@ -60,8 +61,12 @@ TEST_P(KvAgesTest, CountsAreExact) {
           const Place place{sequence.table, head, slot};
           const uint32_t start = AgeBinStart(scene.Below(kAgeBins));
           const uint32_t edge = start - std::min(start, scene.Below(2));  // A start, or one below.
-          if (scene.Below(10) != 0)
+          if (scene.Below(10) != 0) {
             scene.cache.last_important(place) = clock - std::min(clock, edge);
+            if (rank_by == RankBy::kAttention || rank_by == RankBy::kMeanAttention) {
+              scene.cache.last_important(place) = scene.Below(~0u) >> scene.Below(32);
+            }
+          }
           scene.cache.position(place) = sequence.position_clock - std::min(clock, edge + 1);
         }
       }

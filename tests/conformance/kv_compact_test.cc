@@ -24,10 +24,7 @@ std::vector<ModelRow> Evictable(const HostCache& cache, const StepSequence& sequ
     const Place place{sequence.table, head, slot};
     const uint32_t important = cache.last_important(place), position = cache.position(place);
     if (important == kPinned || position >= sequence.recent_from) continue;
-    const bool by_position = sequence.rank_by == RankBy::kPosition;
-    rows.push_back({slot,
-                    by_position ? sequence.position_clock - position : sequence.clock - important,
-                    position});
+    rows.push_back({slot, AgeOf(sequence, head, position, important), position});
   }
   return rows;
 }
@@ -87,7 +84,7 @@ void ShuffleRows(const Shape& s, const StepSequence& sequence, Scene& scene) {
 TEST_P(KvCompactTest, RowsAndSlotsAreExact) {
   std::vector<Shape> shapes;
   for (Amount amount : {Amount::kNone, Amount::kOne, Amount::kHalf, Amount::kAll}) {
-    for (RankBy rank : {RankBy::kLastImportant, RankBy::kPosition}) {
+    for (RankBy rank : kRanks) {
       shapes.push_back({DType::kF16, DType::kF16, 64, 300, 1000, rank, amount});
       shapes.push_back({DType::kQ8_0, DType::kQ8_0, 64, 300, 5, rank, amount});
       shapes.push_back({DType::kQ8_0, DType::kF16, 96, 33, 1, rank, amount});

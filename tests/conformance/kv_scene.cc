@@ -26,6 +26,20 @@ void FillRow(Scene& scene, Place place, uint32_t position, uint32_t last_importa
   scene.cache.last_important(place) = last_important;
 }
 
+uint32_t AgeOf(const StepSequence& sequence, uint32_t head, uint32_t position,
+               uint32_t last_important) {
+  switch (sequence.rank_by) {
+    case RankBy::kLastImportant:
+      return sequence.clock + kDoublingsMost * sequence.reach - last_important;
+    case RankBy::kPosition: return sequence.position_clock - position;
+    case RankBy::kHash: return HashAge(head, position);
+    case RankBy::kAttention: return AttentionAge(last_important, 1);
+    case RankBy::kMeanAttention:
+      return AttentionAge(last_important, sequence.position_clock - position);
+  }
+  return 0;
+}
+
 void SetSequences(Scene& scene, const std::vector<SequenceShape>& shapes) {
   uint32_t row = 0;
   for (size_t s = 0; s < shapes.size(); ++s) {

@@ -45,6 +45,13 @@ HostCache Expected(Scene& scene, const KvWriteOp& op) {
   const uint32_t kv_heads = op.k.shape[1], head_dim = op.k.shape[2];
   for (uint32_t s = 0; s < scene.step->header().sequences; ++s) {
     const StepSequence& sequence = scene.step->sequences()[s];
+    for (uint32_t g = 0; sequence.forgets != 0 && g < kv_heads; ++g) {
+      const uint32_t head = op.layer * kv_heads + g;
+      for (uint32_t slot = 0; slot < scene.step->counts(s)[head]; ++slot) {
+        uint32_t& mark = cache.last_important({sequence.table, head, slot});
+        if (mark != kPinned) mark = 0;
+      }
+    }
     for (uint32_t i = 0; i < sequence.rows; ++i) {
       for (uint32_t g = 0; g < kv_heads; ++g) {
         const uint32_t head = op.layer * kv_heads + g, row = sequence.first_row + i;
@@ -53,7 +60,8 @@ HostCache Expected(Scene& scene, const KvWriteOp& op) {
         cache.SetK(place, scene.At(op.k).subspan(at, head_dim));
         cache.SetV(place, scene.At(op.v).subspan(at, head_dim));
         cache.position(place) = scene.step->positions()[row];
-        cache.last_important(place) = i < sequence.pinned_rows ? kPinned : sequence.clock + i + 1;
+        const uint32_t mark = sequence.mark_by == MarkBy::kAttention ? 0 : sequence.clock + i + 1;
+        cache.last_important(place) = i < sequence.pinned_rows ? kPinned : mark;
       }
     }
   }
@@ -83,7 +91,10 @@ TEST_P(KvWriteTest, BytesAreExact) {
       scene.Finish(sequences);
       SetSequences(scene, s.sequences);
       for (uint32_t i = 0; i < sequences; ++i) {
-        scene.step->sequences()[i].pinned_rows = std::min(i + 1, s.sequences[i].rows);
+        StepSequence& sequence = scene.step->sequences()[i];
+        sequence.pinned_rows = std::min(i + 1, s.sequences[i].rows);
+        sequence.mark_by = i % 2 == s.bucket % 2 ? MarkBy::kStep : MarkBy::kAttention;
+        sequence.forgets = i % 3 == 0 && sequence.mark_by == MarkBy::kAttention;
       }
       const KvWriteOp& op = scene.op<KvWriteOp>();
       const uint32_t live = scene.step->header().rows;

@@ -180,6 +180,18 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   add("--corm-scale", options.scale, "A key is important at a share of C/t or more")
       ->type_name("C")
       ->capture_default_str();
+  command
+      .add_option_function<int32_t>(
+          "--corm-reach", [&options](const int32_t& steps) { options.reach = steps; },
+          "Steps for which each doubling of a share past C/t is remembered longer; default: the "
+          "policy's own (64 under a cap, else 0)")
+      ->check(CLI::Range(0, 4095))
+      ->group(kCacheGroup);
+  add("--head-budget", options.head_budget,
+      "Heads that share the room there is: all of the session's, a layer's, or each head its own; "
+      "default: the policy's own")
+      ->type_name("session|layer|head")
+      ->check(CLI::IsMember({"session", "layer", "head"}).description(""));
   add("--evict-interval", options.interval, "Tokens between evictions; 0: chosen");
   add("--sinks", options.sinks, "First tokens that are never dropped")->capture_default_str();
   command
@@ -287,6 +299,8 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
     api.basis = options.basis == "step" ? CORM_BASIS_STEP : CORM_BASIS_RESIDENT;
   }
   api.importance_scale = options.scale;
+  api.reach = options.reach;
+  if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
   corm_session* session = nullptr;
   Check(corm_session_create(engine, &api, &session));

@@ -43,6 +43,8 @@ struct CacheOptions {
   uint32_t recent = UINT32_MAX;
   std::string basis;
   float scale = 1.0f;
+  int32_t reach = -1;
+  std::string head_budget;
   uint32_t interval = 0;
   uint32_t sinks = 4;
   bool pin_prompt = true;

@@ -222,6 +222,10 @@ typedef struct corm_session_options {
   int32_t basis;          /* CORM_BASIS_*; -1 (default): the policy's own. */
   float importance_scale; /* c: a key is important at a share of c/t or more; default 1. */
   int pin_system_prompt;  /* Default 1: a system message at the start is never dropped. */
+  int32_t reach;          /* Steps for which each doubling of a share past c/t is remembered longer;
+                             -1 (default): the policy's own. Below 4096. */
+  const char* head_budget; /* Heads that share room: "session", "layer", "head"; NULL: the policy's
+                              own. */
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
