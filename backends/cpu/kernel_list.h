@@ -25,8 +25,9 @@ void MultiplyDense(const DenseTask& task);
 void RmsNorm(float* y, const float* x, const float* w, uint32_t width, float eps);
 void SiluProduct(float* y, const float* gate, const float* up, uint64_t count);
 void Rotate(float* x, const float* cosines, const float* sines, uint32_t dims);
+void Hadamard(const PageShape& shape, float* row);
 void WriteRow(const PageShape& shape, uint8_t* page, uint32_t slot, const float* k, const float* v);
-uint64_t QueryBytes(uint32_t head_dim);
+uint64_t QueryBytes(const PageShape& shape);
 void PackQueries(const PageShape& shape, const float* const* queries, uint32_t count, float scale,
                  uint8_t* packed);
 void Scores(const RunTask& task, const uint8_t* packed, float* out);

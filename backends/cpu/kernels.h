@@ -26,6 +26,7 @@ constexpr uint32_t kRunPages = 8;  // Pages of the cache that one attention run 
 constexpr uint32_t kRunSlots = kRunPages * 32;
 constexpr uint32_t kRunStride = kRunSlots + 16;  // Floats between two queries' scores of a run.
 constexpr uint32_t kTileRowsMax = 8;
+constexpr uint32_t kRotationMost = 256;  // Dimensions that q4_0 rows rotate together.
 
 enum class PanelType : uint8_t { kQ4_0, kQ4_1, kQ8_0 };
 enum class DenseType : uint8_t { kF32, kF16, kBF16 };
@@ -59,11 +60,15 @@ struct DenseTask {
   bool accumulate;
 };
 
+enum class RowType : uint8_t { kF16, kQ8, kQ4 };
+
 /// Where parts of a page of the cache begin, in bytes; see runtime/ops/kv_page.h.
 struct PageShape {
   uint32_t head_dim;
   uint32_t k, k_scale, v, v_scale, last_important;
-  bool k_is_q8, v_is_q8;
+  RowType k_type, v_type;
+  uint32_t rotation_block;  // Of q4_0 rows; at most kRotationMost.
+  float rotation_scale;
 };
 
 /// One run of pages of one head, and up to tile_rows queries that look at it.
@@ -90,13 +95,15 @@ struct Kernels {
   /// Turns pairs of the first `dims` elements: x[i] * cosines[i] + x[i ^ 1] * sines[i].
   void (*rotate)(float* x, const float* cosines, const float* sines, uint32_t dims);
 
+  /// Rotates a row as q4_0 rows are, which is also the way back.
+  void (*hadamard)(const PageShape& shape, float* row);
   /// Stores one row of keys and one of values into a slot of a page; either may be null.
   void (*write_row)(const PageShape& shape, uint8_t* page, uint32_t slot, const float* k,
                     const float* v);
 
-  /// Bytes of tile_rows queries as `scores` wants them.
-  uint64_t (*query_bytes)(uint32_t head_dim);
-  /// Packs queries, times `scale`.
+  /// Bytes of tile_rows queries as `scores` wants them, and what packing them needs.
+  uint64_t (*query_bytes)(const PageShape& shape);
+  /// Packs queries, times `scale`; rotated for q4_0 keys.
   void (*pack_queries)(const PageShape& shape, const float* const* queries, uint32_t count,
                        float scale, uint8_t* packed);
   /// out[j * kRunStride + s] = query j . key s. Slots up to the next multiple of 32 are written.
@@ -105,7 +112,7 @@ struct Kernels {
   /// the next multiple of 16 past `slots` into 0. Returns their sum; *greatest is m, or -infinity
   /// if none is visible.
   float (*softmax)(float* scores, uint32_t visible, uint32_t slots, float* greatest);
-  /// o[j * stride + d] = sum_s weights[j * kRunStride + s] * value[s, d]
+  /// o[j * stride + d] = sum_s weights[j * kRunStride + s] * value[s, d]; of q4_0 rows, rotated.
   void (*values)(const RunTask& task, const float* weights, float* o, uint32_t stride);
   /// o[d] = sum_r factors[r] * parts[r * stride + d]
   void (*merge)(const float* parts, const float* factors, uint32_t runs, uint32_t stride,

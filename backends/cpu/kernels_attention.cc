@@ -36,10 +36,29 @@ void ScorePageF16(const uint16_t* k, const float* q, uint32_t head_dim, float* o
   }
 }
 
-/// A page of q8_0 keys is two panels of 16 rows, the packed queries are a tile of activations.
-template <int kQueries>
-void ScorePageQ8(const uint8_t* k, const uint16_t* k_scale, const uint8_t* tile, uint32_t head_dim,
-                 float* out) {
+/// The quants of 32 dimensions of 16 keys as 8 groups of 4 dimensions, ready for dot products.
+template <bool kQ4>
+CORM_SIMD void LoadKeys(const uint8_t* k, uint32_t block, I8* w) {
+  if constexpr (kQ4) {
+#pragma GCC unroll 4
+    for (uint32_t g = 0; g < 4; ++g) {
+      const I8 both = LoadBytes(k + (block * 4 + g) * kPageSlots * 4);
+      w[2 * g] = LowNibbles(both);
+      w[2 * g + 1] = HighNibbles(both);
+    }
+  } else {
+#pragma GCC unroll 8
+    for (uint32_t g = 0; g < 8; ++g) {
+      w[g] = ForDotS8(LoadBytes(k + (block * 8 + g) * kPageSlots * 4));
+    }
+  }
+}
+
+/// A page of quantized keys is two panels of 16 rows, the packed queries are a tile of activations.
+/// Quants of q4_0 stay too large by 8, for which sums of the queries make up.
+template <int kQueries, bool kQ4>
+void ScorePageQuants(const uint8_t* k, const uint16_t* k_scale, const uint8_t* tile,
+                     uint32_t head_dim, float* out) {
   constexpr TileBlock kLayout{kQueries};
   constexpr int kChains = kQueries <= 2 ? 2 : 1;
   for (uint32_t s = 0; s < kPageSlots; s += 16) {
@@ -47,38 +66,51 @@ void ScorePageQ8(const uint8_t* k, const uint16_t* k_scale, const uint8_t* tile,
     for (F32& sum : acc) sum = Zero();
     for (uint32_t b = 0; b < head_dim / kBlock; ++b) {
       I8 w[8];
-#pragma GCC unroll 8
-      for (uint32_t g = 0; g < 8; ++g) {
-        w[g] = ForDotS8(LoadBytes(k + ((b * 8 + g) * kPageSlots + s) * 4));
-      }
+      LoadKeys<kQ4>(k + s * 4, b, w);
       const F32 scales = LoadF16(k_scale + b * kPageSlots + s);
+      const F32 minimums = Mul(scales, Set(-8.0f));
       const uint8_t* block = tile + uint64_t{b} * kLayout.bytes();
 #pragma GCC unroll 8
       for (int j = 0; j < kQueries; ++j) {
         const int8_t* x = reinterpret_cast<const int8_t*>(block + j * TileBlock::kRowBytes);
-        I32 sum = DotPlanes<true, kChains>(w, x);
-        if constexpr (kS8Bias != 0) {
+        I32 sum = DotPlanes<!kQ4, kChains>(w, x);
+        if constexpr (!kQ4 && kS8Bias != 0) {
           sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + kLayout.biases())[j]));
         }
         const float d = reinterpret_cast<const float*>(block + kLayout.scales())[j];
         acc[j] = Fma(ToF32(sum), Mul(scales, Set(d)), acc[j]);
+        if constexpr (kQ4) {
+          const float x_sum = reinterpret_cast<const float*>(block + kLayout.sums())[j];
+          acc[j] = Fma(minimums, Set(x_sum), acc[j]);
+        }
       }
     }
     for (int j = 0; j < kQueries; ++j) Store(out + j * kRunStride + s, acc[j]);
   }
 }
 
-/// 16 values of one row from dimension d on; those past `lanes` are 0.
-template <bool kQ8>
-CORM_SIMD F32 LoadValues(const PageShape& shape, const uint8_t* page, uint32_t slot, uint32_t d,
-                         uint32_t lanes) {
-  if constexpr (kQ8) {
-    const int8_t* quants = reinterpret_cast<const int8_t*>(page + shape.v);
-    return LoadI8(quants + slot * shape.head_dim + d);
-  } else {
-    const uint16_t* halves = reinterpret_cast<const uint16_t*>(page + shape.v);
-    const uint16_t* from = halves + slot * shape.head_dim + d;
-    return lanes == 16 ? LoadF16(from) : LoadF16Part(from, lanes);
+/// kWidth * 16 values of one row from dimension d on; of a lone vector those past `lanes` are 0.
+template <RowType kType, uint32_t kWidth>
+CORM_SIMD void LoadValues(const PageShape& shape, const uint8_t* page, uint32_t slot, uint32_t d,
+                          uint32_t lanes, F32* row) {
+  if constexpr (kType == RowType::kQ4) {
+    const uint8_t* block = page + shape.v + slot * (shape.head_dim / 2) + d / kBlock * 16;
+    if constexpr (kWidth == 2) {
+      row[0] = LoadHalfBytes<false>(block);
+      row[1] = LoadHalfBytes<true>(block);
+    } else {
+      row[0] = d % kBlock == 0 ? LoadHalfBytes<false>(block) : LoadHalfBytes<true>(block);
+    }
+    return;
+  }
+  for (uint32_t v = 0; v < kWidth; ++v) {
+    const uint32_t at = slot * shape.head_dim + d + 16 * v;
+    if constexpr (kType == RowType::kQ8) {
+      row[v] = LoadI8(reinterpret_cast<const int8_t*>(page + shape.v) + at);
+    } else {
+      const uint16_t* from = reinterpret_cast<const uint16_t*>(page + shape.v) + at;
+      row[v] = lanes == 16 ? LoadF16(from) : LoadF16Part(from, lanes);
+    }
   }
 }
 
@@ -94,7 +126,7 @@ CORM_SIMD void LoadValueScales(const PageShape& shape, const uint8_t* page, uint
 }
 
 /// kVectors * 16 dimensions from d on, for all rows of the run.
-template <int kQueries, bool kQ8, uint32_t kWidth>
+template <int kQueries, RowType kType, uint32_t kWidth>
 void AddValues(const RunTask& task, const float* weights, uint32_t d, uint32_t lanes, float* o,
                uint32_t stride) {
   F32 acc[kQueries][kWidth];
@@ -105,12 +137,12 @@ void AddValues(const RunTask& task, const float* weights, uint32_t d, uint32_t l
     const uint8_t* page = task.pages[first / kPageSlots];
     const uint32_t left = task.slots - first;
     float scales[kPageSlots];
-    if constexpr (kQ8) LoadValueScales(*task.shape, page, d, scales);
+    if constexpr (kType != RowType::kF16) LoadValueScales(*task.shape, page, d, scales);
     for (uint32_t s = 0; s < (left < kPageSlots ? left : kPageSlots); ++s) {
       F32 row[kWidth];
-      for (uint32_t v = 0; v < kWidth; ++v) {
-        row[v] = LoadValues<kQ8>(*task.shape, page, s, d + 16 * v, lanes);
-        if constexpr (kQ8) row[v] = Mul(row[v], Set(scales[s]));
+      LoadValues<kType, kWidth>(*task.shape, page, s, d, lanes, row);
+      if constexpr (kType != RowType::kF16) {
+        for (F32& values : row) values = Mul(values, Set(scales[s]));
       }
 #pragma GCC unroll 8
       for (int j = 0; j < kQueries; ++j) {
@@ -131,33 +163,46 @@ void AddValues(const RunTask& task, const float* weights, uint32_t d, uint32_t l
   }
 }
 
-template <int kQueries, bool kQ8>
+template <int kQueries, RowType kType>
 void ValuesOf(const RunTask& task, const float* weights, float* o, uint32_t stride) {
   const uint32_t head_dim = task.shape->head_dim;
   uint32_t d = 0;
   for (; d + 16 * kVectors <= head_dim; d += 16 * kVectors) {
-    AddValues<kQueries, kQ8, kVectors>(task, weights, d, 16, o, stride);
+    AddValues<kQueries, kType, kVectors>(task, weights, d, 16, o, stride);
   }
   for (; d < head_dim; d += 16) {
     const uint32_t lanes = head_dim - d < 16 ? head_dim - d : 16;
-    AddValues<kQueries, kQ8, 1>(task, weights, d, lanes, o, stride);
+    AddValues<kQueries, kType, 1>(task, weights, d, lanes, o, stride);
   }
 }
 
 }  // namespace
 
-uint64_t QueryBytes(uint32_t head_dim) {
-  const uint64_t floats = uint64_t{head_dim} * kTileRows * sizeof(float);
-  const uint64_t tile = TileBytes((head_dim + kBlock - 1) / kBlock);
+uint64_t QueryBytes(const PageShape& shape) {
+  const uint64_t floats = uint64_t{shape.head_dim} * kTileRows * sizeof(float);
+  const uint64_t tile = TileBytes((shape.head_dim + kBlock - 1) / kBlock);
+  if (shape.k_type == RowType::kQ4) return tile + floats + 64;
   return (floats > tile ? floats : tile) + 64;
 }
 
 void PackQueries(const PageShape& shape, const float* const* queries, uint32_t count, float scale,
                  uint8_t* packed) {
-  if (shape.k_is_q8) return QuantizeTile(queries, count, shape.head_dim / kBlock, scale, packed);
+  const uint32_t head_dim = shape.head_dim, blocks = head_dim / kBlock;
+  if (shape.k_type == RowType::kQ8) return QuantizeTile(queries, count, blocks, scale, packed);
+  if (shape.k_type == RowType::kQ4) {
+    float* rotated = reinterpret_cast<float*>(packed + TileBytes(blocks));
+    const float* rows[kTileRows];
+    for (uint32_t j = 0; j < count; ++j) {
+      float* row = rotated + j * head_dim;
+      __builtin_memcpy(row, queries[j], head_dim * sizeof(float));
+      Hadamard(shape, row);
+      rows[j] = row;
+    }
+    return QuantizeTile(rows, count, blocks, scale, packed);
+  }
   float* to = reinterpret_cast<float*>(packed);
   for (uint32_t j = 0; j < count; ++j) {
-    for (uint32_t d = 0; d < shape.head_dim; ++d) to[d * kTileRows + j] = queries[j][d] * scale;
+    for (uint32_t d = 0; d < head_dim; ++d) to[d * kTileRows + j] = queries[j][d] * scale;
   }
 }
 
@@ -167,13 +212,18 @@ void Scores(const RunTask& task, const uint8_t* packed, float* out) {
     constexpr int kQueries = decltype(queries)::value;
     for (uint32_t first = 0; first < task.slots; first += kPageSlots) {
       const uint8_t* page = task.pages[first / kPageSlots];
-      if (shape.k_is_q8) {
-        ScorePageQ8<kQueries>(page + shape.k,
-                              reinterpret_cast<const uint16_t*>(page + shape.k_scale), packed,
-                              shape.head_dim, out + first);
-      } else {
-        ScorePageF16<kQueries>(reinterpret_cast<const uint16_t*>(page + shape.k),
-                               reinterpret_cast<const float*>(packed), shape.head_dim, out + first);
+      const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + shape.k_scale);
+      float* to = out + first;
+      switch (shape.k_type) {
+        case RowType::kF16:
+          ScorePageF16<kQueries>(reinterpret_cast<const uint16_t*>(page + shape.k),
+                                 reinterpret_cast<const float*>(packed), shape.head_dim, to);
+          break;
+        case RowType::kQ8:
+          ScorePageQuants<kQueries, false>(page + shape.k, scales, packed, shape.head_dim, to);
+          break;
+        case RowType::kQ4:
+          ScorePageQuants<kQueries, true>(page + shape.k, scales, packed, shape.head_dim, to);
       }
     }
   });
@@ -200,10 +250,10 @@ float Softmax(float* scores, uint32_t visible, uint32_t slots, float* greatest) 
 void Values(const RunTask& task, const float* weights, float* o, uint32_t stride) {
   WithRows(task.queries, [&](auto queries) {
     constexpr int kQueries = decltype(queries)::value;
-    if (task.shape->v_is_q8) {
-      ValuesOf<kQueries, true>(task, weights, o, stride);
-    } else {
-      ValuesOf<kQueries, false>(task, weights, o, stride);
+    switch (task.shape->v_type) {
+      case RowType::kF16: ValuesOf<kQueries, RowType::kF16>(task, weights, o, stride); break;
+      case RowType::kQ8: ValuesOf<kQueries, RowType::kQ8>(task, weights, o, stride); break;
+      case RowType::kQ4: ValuesOf<kQueries, RowType::kQ4>(task, weights, o, stride);
     }
   });
 }

@@ -5,9 +5,9 @@ namespace cormorant::cpu::CORM_ISA {
 
 static_assert(kTileRows <= kTileRowsMax);
 
-const Kernels kKernels = {kTileRows,   TileBytes,   QuantizeTile, MultiplyPanels, MultiplyDense,
-                          RmsNorm,     SiluProduct, Rotate,       WriteRow,       QueryBytes,
-                          PackQueries, Scores,      Softmax,      Values,         Merge,
-                          Stamp,       AddAttention};
+const Kernels kKernels = {kTileRows,  TileBytes,   QuantizeTile, MultiplyPanels, MultiplyDense,
+                          RmsNorm,    SiluProduct, Rotate,       Hadamard,       WriteRow,
+                          QueryBytes, PackQueries, Scores,       Softmax,        Values,
+                          Merge,      Stamp,       AddAttention};
 
 }  // namespace cormorant::cpu::CORM_ISA

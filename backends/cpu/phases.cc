@@ -166,14 +166,20 @@ void BuildPhases(const Tape& tape, PhaseBuilder& builder) {
 
 PageShape ShapeOf(const KvGeometry& geometry) {
   const KvPageLayout layout(geometry);
+  const auto row_type = [](DType type) {
+    return type == DType::kF16 ? RowType::kF16 : type == DType::kQ8_0 ? RowType::kQ8 : RowType::kQ4;
+  };
+  const uint32_t rotation_block = RotationBlock(geometry.head_dim);
   return {geometry.head_dim,
           layout.k,
           layout.k_scale,
           layout.v,
           layout.v_scale,
           layout.last_important,
-          geometry.k_type == DType::kQ8_0,
-          geometry.v_type == DType::kQ8_0};
+          row_type(geometry.k_type),
+          row_type(geometry.v_type),
+          rotation_block,
+          RotationScale(rotation_block)};
 }
 
 }  // namespace cormorant::cpu

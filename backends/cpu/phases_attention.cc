@@ -157,9 +157,10 @@ class Attention {
       for (uint32_t r = 0; r < runs; ++r) {
         factors[r] = std::exp(work[layout_.greatest(r) + j] - total.greatest) / total.sum;
       }
+      float* o = Row(replay, tile, j, op_.o);
       kernels_.merge(work + layout_.values(0) + j * layout_.head_dim, factors, runs,
-                     layout_.queries * layout_.head_dim, layout_.head_dim,
-                     Row(replay, tile, j, op_.o));
+                     layout_.queries * layout_.head_dim, layout_.head_dim, o);
+      if (shape_.v_type == RowType::kQ4) kernels_.hadamard(shape_, o);
     }
   }
 
@@ -262,11 +263,11 @@ struct Shared {
   Shared(const AttendOp& op, uint64_t at, const PhaseBuilder& builder)
       : attention(op, builder),
         scratch(at),
-        packed_bytes(PackedBytes(op, builder)),
+        packed_bytes(PackedBytes(builder)),
         threads(builder.threads) {}
 
-  static uint64_t PackedBytes(const AttendOp& op, const PhaseBuilder& builder) {
-    return RoundUp(builder.kernels->query_bytes(op.q.shape[2]), 64);
+  static uint64_t PackedBytes(const PhaseBuilder& builder) {
+    return RoundUp(builder.kernels->query_bytes(ShapeOf(builder.geometry)), 64);
   }
   /// First each thread's packed queries, then tiles.
   uint8_t* Packed(const Replay& replay, uint32_t thread) const {
@@ -359,8 +360,7 @@ uint64_t AttendScratchBytes(const AttendOp& op, const PhaseBuilder& builder) {
   const uint64_t tiles = IsSplit(builder) ? uint64_t{builder.rows} * builder.geometry.kv_heads *
                                                 CeilDiv(layout.group, layout.queries)
                                           : builder.threads;
-  return builder.threads * Shared::PackedBytes(op, builder) +
-         tiles * layout.floats() * sizeof(float);
+  return builder.threads * Shared::PackedBytes(builder) + tiles * layout.floats() * sizeof(float);
 }
 
 void AddAttend(const AttendOp& op, uint64_t scratch, PhaseBuilder& builder) {

@@ -46,33 +46,39 @@ class HeadRows {
   /// Slot `to` becomes what slot `from` is.
   void Copy(uint32_t from, uint32_t to) const {
     const uint32_t dim = layout_.head_dim;
-    CopyPieces(from, to, layout_.k, IsQ8(layout_.k_type) ? 4 : 2,
-               IsQ8(layout_.k_type) ? dim / 4 : dim);
-    if (IsQ8(layout_.k_type)) CopyPieces(from, to, layout_.k_scale, 2, dim / kBlock);
-    CopyPieces(from, to, layout_.v, dim * (IsQ8(layout_.v_type) ? 1 : 2), 1);
-    if (IsQ8(layout_.v_type)) CopyPieces(from, to, layout_.v_scale, dim / kBlock * 2, 1);
+    const uint32_t k_bytes = dim * KvPageLayout::HalfBytes(layout_.k_type) / 2;
+    const uint32_t k_piece = HasScales(layout_.k_type) ? 4 : 2;
+    CopyPieces(from, to, layout_.k, k_piece, k_bytes / k_piece);
+    if (HasScales(layout_.k_type)) CopyPieces(from, to, layout_.k_scale, 2, dim / kBlock);
+    CopyPieces(from, to, layout_.v, dim * KvPageLayout::HalfBytes(layout_.v_type) / 2, 1);
+    if (HasScales(layout_.v_type)) CopyPieces(from, to, layout_.v_scale, dim / kBlock * 2, 1);
     position(to) = position(from);
     last_important(to) = last_important(from);
   }
 
+  /// The key as the page holds it: of q4_0 rows, rotated.
   void ReadKey(uint32_t slot, float* to) const {
     const uint8_t* at = page(slot);
     const uint32_t in = slot % kPageRows;
+    const uint16_t* scales = reinterpret_cast<const uint16_t*>(at + layout_.k_scale);
     for (uint32_t d = 0; d < layout_.head_dim; ++d) {
       const uint32_t index = layout_.KIndex(in, d);
-      if (!IsQ8(layout_.k_type)) {
-        to[d] = F16ToF32(reinterpret_cast<const uint16_t*>(at + layout_.k)[index]);
-        continue;
+      const uint8_t* k = at + layout_.k;
+      switch (layout_.k_type) {
+        case DType::kF16: to[d] = F16ToF32(reinterpret_cast<const uint16_t*>(k)[index]); break;
+        case DType::kQ8_0:
+          to[d] = F16ToF32(scales[layout_.KScaleIndex(in, d)]) *
+                  static_cast<float>(reinterpret_cast<const int8_t*>(k)[index]);
+          break;
+        default:
+          to[d] = F16ToF32(scales[layout_.KScaleIndex(in, d)]) *
+                  static_cast<float>((k[index] >> KvPageLayout::KShift(d) & 15) - 8);
       }
-      const uint16_t scale =
-          reinterpret_cast<const uint16_t*>(at + layout_.k_scale)[layout_.KScaleIndex(in, d)];
-      to[d] = F16ToF32(scale) *
-              static_cast<float>(reinterpret_cast<const int8_t*>(at + layout_.k)[index]);
     }
   }
 
  private:
-  static bool IsQ8(DType type) { return type == DType::kQ8_0; }
+  static bool HasScales(DType type) { return type != DType::kF16; }
   uint32_t& Word(uint32_t slot, uint32_t part) const {
     return reinterpret_cast<uint32_t*>(page(slot) + part)[slot % kPageRows];
   }
@@ -202,6 +208,7 @@ class KvRebase final : public HeadPhase {
       if (positions == 0) continue;
       rows.position(slot) = first + j;
       rows.ReadKey(slot, scratch.key);
+      if (shape_.k_type == RowType::kQ4) kernels_.hadamard(shape_, scratch.key);
       if (positions != turned) SetTurn(static_cast<double>(positions), scratch);
       turned = positions;
       kernels_.rotate(scratch.key, scratch.cosines, scratch.sines, op_.rope.dims);

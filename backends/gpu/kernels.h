@@ -24,8 +24,8 @@ const Kernel& MatVecKernel(WeightType type, uint32_t batch);  // batch: 1, 2, 4 
 const Kernel& MatMulKernel(WeightType type, uint32_t size);   // Of kMatMulTiles, kMatMulDotTiles.
 
 /// By the cache's types. heads: 1, 2, 4 or 8.
-const Kernel& AttendSplitKernel(bool keys_are_q8, bool values_are_q8, uint32_t heads);
+const Kernel& AttendSplitKernel(RowType keys, RowType values, uint32_t heads);
 const Kernel& AttendFinishKernel();
-const Kernel& AttendTileKernel(bool keys_are_q8, bool values_are_q8, uint32_t head_dim);
+const Kernel& AttendTileKernel(RowType keys, RowType values, uint32_t head_dim);
 
 }  // namespace cormorant::GPU_NAMESPACE

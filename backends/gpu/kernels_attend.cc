@@ -6,7 +6,7 @@
 namespace cormorant::GPU_NAMESPACE {
 namespace {
 
-template <bool kKeys, bool kValues>
+template <RowType kKeys, RowType kValues>
 const Kernel& SplitOf(uint32_t heads) {
   static const Kernel by_heads[] = {
       GPU_HANDLE("attend_split, 1 head", AttendArguments, kernels::AttendSplit<kKeys, kValues, 1>),
@@ -17,7 +17,7 @@ const Kernel& SplitOf(uint32_t heads) {
   return by_heads[heads == 1 ? 0 : heads == 2 ? 1 : heads <= 4 ? 2 : 3];
 }
 
-template <bool kKeys, bool kValues>
+template <RowType kKeys, RowType kValues>
 const Kernel& TileOf(uint32_t head_dim) {
   static const Kernel by_slices[] = {GPU_HANDLE("attend_tile, 64 dimensions", AttendArguments,
                                                 kernels::AttendTile<kKeys, kValues, 1, 32>),
@@ -28,21 +28,41 @@ const Kernel& TileOf(uint32_t head_dim) {
   return by_slices[head_dim <= 64 ? 0 : head_dim <= 128 ? 1 : 2];
 }
 
+/// Calls f with a type of rows, or those of keys and values, as constants.
+template <RowType kType>
+struct RowTypeIs {
+  static constexpr RowType value = kType;
+};
+template <class F>
+const Kernel& WithType(RowType type, F&& f) {
+  switch (type) {
+    case kHalfRows: return f(RowTypeIs<kHalfRows>());
+    case kByteRows: return f(RowTypeIs<kByteRows>());
+    default: return f(RowTypeIs<kHalfByteRows>());
+  }
+}
+template <class F>
+const Kernel& WithTypes(RowType keys, RowType values, F&& f) {
+  return WithType(keys, [&](auto k) -> const Kernel& {
+    return WithType(values, [&](auto v) -> const Kernel& { return f(k, v); });
+  });
+}
+
 }  // namespace
 
-const Kernel& AttendSplitKernel(bool keys_are_q8, bool values_are_q8, uint32_t heads) {
-  if (keys_are_q8) return values_are_q8 ? SplitOf<true, true>(heads) : SplitOf<true, false>(heads);
-  return values_are_q8 ? SplitOf<false, true>(heads) : SplitOf<false, false>(heads);
+const Kernel& AttendSplitKernel(RowType keys, RowType values, uint32_t heads) {
+  return WithTypes(keys, values, [&](auto k, auto v) -> const Kernel& {
+    return SplitOf<decltype(k)::value, decltype(v)::value>(heads);
+  });
 }
 const Kernel& AttendFinishKernel() {
   static const Kernel kernel = GPU_HANDLE("attend_finish", AttendArguments, kernels::AttendFinish);
   return kernel;
 }
-const Kernel& AttendTileKernel(bool keys_are_q8, bool values_are_q8, uint32_t head_dim) {
-  if (keys_are_q8) {
-    return values_are_q8 ? TileOf<true, true>(head_dim) : TileOf<true, false>(head_dim);
-  }
-  return values_are_q8 ? TileOf<false, true>(head_dim) : TileOf<false, false>(head_dim);
+const Kernel& AttendTileKernel(RowType keys, RowType values, uint32_t head_dim) {
+  return WithTypes(keys, values, [&](auto k, auto v) -> const Kernel& {
+    return TileOf<decltype(k)::value, decltype(v)::value>(head_dim);
+  });
 }
 
 }  // namespace cormorant::GPU_NAMESPACE

@@ -30,6 +30,10 @@ Parts SplitGroup(uint32_t group, uint32_t most) {
   return {heads, group / heads};
 }
 
+RowType RowTypeOf(DType type) {
+  return type == DType::kF16 ? kHalfRows : type == DType::kQ8_0 ? kByteRows : kHalfByteRows;
+}
+
 uint32_t TileQueries(uint32_t head_dim) {
   return head_dim <= 128 ? 32 : 16;
 }
@@ -59,8 +63,10 @@ CacheArguments LaunchBuilder::Cache(uint32_t layer) const {
   cache.positions_at = layout.positions / 4;
   cache.last_important_at = layout.last_important / 4;
   cache.page_words = layout.page_bytes / 4;
-  cache.keys_are_q8 = geometry_.k_type == DType::kQ8_0 ? 1 : 0;
-  cache.values_are_q8 = geometry_.v_type == DType::kQ8_0 ? 1 : 0;
+  cache.key_type = RowTypeOf(geometry_.k_type);
+  cache.value_type = RowTypeOf(geometry_.v_type);
+  cache.rotation_block = RotationBlock(geometry_.head_dim);
+  cache.rotation_scale = RotationScale(cache.rotation_block);
   return cache;
 }
 
@@ -113,9 +119,8 @@ void LaunchBuilder::AddSplitAttend(const AttendOp& op) {
                                      splits,
                                      op.scale};
   const std::array<uint32_t, 3> grid = {splits, geometry_.kv_heads * parts.count, rows_};
-  const Kernel& split =
-      AttendSplitKernel(geometry_.k_type == DType::kQ8_0, geometry_.v_type == DType::kQ8_0,
-                        std::bit_ceil(parts.heads));
+  const Kernel& split = AttendSplitKernel(RowTypeOf(geometry_.k_type), RowTypeOf(geometry_.v_type),
+                                          std::bit_ceil(parts.heads));
   Emit(split, grid, kHeadThreads, arguments);
   Emit(AttendFinishKernel(), grid, kHeadThreads, arguments);
 }
@@ -126,7 +131,7 @@ void LaunchBuilder::AddTiledAttend(const AttendOp& op) {
   const AttendArguments arguments = {Cache(op.layer), At(op.q),    At(op.o),     nullptr,
                                      nullptr,         parts.heads, /*splits=*/1, op.scale};
   const uint32_t blocks = static_cast<uint32_t>(CeilDiv(rows_, queries / parts.heads));
-  Emit(AttendTileKernel(geometry_.k_type == DType::kQ8_0, geometry_.v_type == DType::kQ8_0,
+  Emit(AttendTileKernel(RowTypeOf(geometry_.k_type), RowTypeOf(geometry_.v_type),
                         geometry_.head_dim),
        {blocks, geometry_.kv_heads * parts.count, 1}, 2 * queries, arguments);
 }

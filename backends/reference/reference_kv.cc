@@ -11,7 +11,21 @@
 namespace cormorant::reference {
 namespace {
 
-constexpr uint32_t kBlock = 32;  // Dimensions that share a q8_0 scale.
+constexpr uint32_t kBlock = 32;  // Dimensions that share a scale.
+
+/// The transform of q4_0 rows.
+void Rotate(float* row, uint32_t head_dim) {
+  const uint32_t block = RotationBlock(head_dim);
+  for (uint32_t stride = 1; stride < block; stride *= 2) {
+    for (uint32_t d = 0; d < head_dim; ++d) {
+      if ((d & stride) != 0) continue;
+      const float a = row[d], b = row[d + stride];
+      row[d] = a + b;
+      row[d + stride] = a - b;
+    }
+  }
+  for (uint32_t d = 0; d < head_dim; ++d) row[d] *= RotationScale(block);
+}
 
 /// The rows of one head of one sequence, by slot.
 class HeadRows {
@@ -37,10 +51,11 @@ class HeadRows {
       for (uint32_t d = 0; d < layout_.head_dim; ++d) {
         if (Type(side) == DType::kF16) {
           Half(to, side, d) = Half(from, side, d);
-        } else {
-          Quant(to, side, d) = Quant(from, side, d);
-          Scale(to, side, d) = Scale(from, side, d);
+          continue;
         }
+        if (Type(side) == DType::kQ8_0) Quant(to, side, d) = Quant(from, side, d);
+        if (Type(side) == DType::kQ4_0) SetHalfByte(to, side, d, HalfByte(from, side, d));
+        Scale(to, side, d) = Scale(from, side, d);
       }
     }
     position(to) = position(from);
@@ -66,13 +81,27 @@ class HeadRows {
   int8_t& Quant(uint32_t slot, Side side, uint32_t dim) const {
     return Part<int8_t>(slot, side == kK ? layout_.k : layout_.v)[Index(slot, side, dim)];
   }
+  uint32_t HalfByte(uint32_t slot, Side side, uint32_t dim) const {
+    return uint32_t{Byte(slot, side, dim)} >> Shift(side, dim) & 15;
+  }
+  void SetHalfByte(uint32_t slot, Side side, uint32_t dim, uint32_t bits) const {
+    uint8_t& byte = Byte(slot, side, dim);
+    byte = static_cast<uint8_t>((byte & 0xf0u >> Shift(side, dim)) | bits << Shift(side, dim));
+  }
   uint16_t& Scale(uint32_t slot, Side side, uint32_t dim) const {
     if (side == kK)
       return Part<uint16_t>(slot, layout_.k_scale)[layout_.KScaleIndex(In(slot), dim)];
     return Part<uint16_t>(slot, layout_.v_scale)[layout_.VScaleIndex(In(slot), dim)];
   }
+  uint8_t& Byte(uint32_t slot, Side side, uint32_t dim) const {
+    return Part<uint8_t>(slot, side == kK ? layout_.k : layout_.v)[Index(slot, side, dim)];
+  }
+  static uint32_t Shift(Side side, uint32_t dim) {
+    return side == kK ? KvPageLayout::KShift(dim) : KvPageLayout::VShift(dim);
+  }
   void Read(uint32_t slot, Side side, float* to) const;
   void Write(uint32_t slot, Side side, const float* from) const;
+  void WriteHalfBytes(uint32_t slot, Side side, const float* from) const;
 
   const KvBinding& kv_;
   const KvPageLayout layout_;
@@ -95,10 +124,16 @@ T* HeadRows::Part(uint32_t slot, uint32_t offset) const {
 
 void HeadRows::Read(uint32_t slot, Side side, float* to) const {
   for (uint32_t d = 0; d < layout_.head_dim; ++d) {
-    to[d] = Type(side) == DType::kF16
-                ? F16ToF32(Half(slot, side, d))
-                : F16ToF32(Scale(slot, side, d)) * static_cast<float>(Quant(slot, side, d));
+    if (Type(side) == DType::kF16) {
+      to[d] = F16ToF32(Half(slot, side, d));
+      continue;
+    }
+    const float quant = Type(side) == DType::kQ8_0
+                            ? static_cast<float>(Quant(slot, side, d))
+                            : static_cast<float>(HalfByte(slot, side, d)) - 8.0f;
+    to[d] = F16ToF32(Scale(slot, side, d)) * quant;
   }
+  if (Type(side) == DType::kQ4_0) Rotate(to, layout_.head_dim);
 }
 
 int8_t Quantize(float x, float d) {
@@ -112,6 +147,7 @@ void HeadRows::Write(uint32_t slot, Side side, const float* from) const {
     for (uint32_t d = 0; d < layout_.head_dim; ++d) Half(slot, side, d) = F32ToF16(from[d]);
     return;
   }
+  if (Type(side) == DType::kQ4_0) return WriteHalfBytes(slot, side, from);
   for (uint32_t block = 0; block < layout_.head_dim; block += kBlock) {
     float greatest = 0.0f;
     for (uint32_t d = block; d < block + kBlock; ++d) {
@@ -121,6 +157,30 @@ void HeadRows::Write(uint32_t slot, Side side, const float* from) const {
     Scale(slot, side, block) = F32ToF16(scale);
     for (uint32_t d = block; d < block + kBlock; ++d) {
       Quant(slot, side, d) = Quantize(from[d], scale);
+    }
+  }
+}
+
+uint32_t QuantizeToHalfByte(float x, float d) {
+  if (d == 0.0f) return 8;
+  const float q = std::nearbyint(x * (1.0f / d));
+  return static_cast<uint32_t>(8.0f + (q > 7.0f ? 7.0f : q >= -8.0f ? q : -8.0f));
+}
+
+void HeadRows::WriteHalfBytes(uint32_t slot, Side side, const float* from) const {
+  std::vector<float> row(from, from + layout_.head_dim);
+  Rotate(row.data(), layout_.head_dim);
+  for (uint32_t block = 0; block < layout_.head_dim; block += kBlock) {
+    float most = row[block], least = row[block];
+    for (uint32_t d = block; d < block + kBlock; ++d) {
+      most = std::max(most, row[d]);
+      least = std::min(least, row[d]);
+    }
+    const float greatest = most >= -least ? most : least;
+    const float scale = std::fabs(greatest) < 0x1p-20f ? 0.0f : greatest / -8.0f;
+    Scale(slot, side, block) = F32ToF16(scale);
+    for (uint32_t d = block; d < block + kBlock; ++d) {
+      SetHalfByte(slot, side, d, QuantizeToHalfByte(row[d], scale));
     }
   }
 }

@@ -48,8 +48,12 @@ absl::string_view WhyUnsupported(const Op& op) {
 }
 
 Constants DispatchBuilder::CacheConstants(uint32_t threads) const {
-  return {threads, geometry_.head_dim, geometry_.k_type == DType::kQ8_0 ? 1u : 0u,
-          geometry_.v_type == DType::kQ8_0 ? 1u : 0u, geometry_.kv_heads};
+  // As shaders/vulkan/kv.glsl numbers them.
+  const auto row_type = [](DType type) {
+    return type == DType::kF16 ? 0u : type == DType::kQ8_0 ? 1u : 2u;
+  };
+  return {threads, geometry_.head_dim, row_type(geometry_.k_type), row_type(geometry_.v_type),
+          geometry_.kv_heads};
 }
 
 void DispatchBuilder::Add(const KvWriteOp& op) {

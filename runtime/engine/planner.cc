@@ -379,10 +379,13 @@ absl::Status TooSmall(const Problem& problem, const EnginePlan& plan) {
     absl::StrAppend(&text, "--kv-cap ", problem.options.kv_cap_bytes, " is below ", kv_min,
                     " bytes, the smallest KV store");
   }
-  const bool f16 = plan.geometry.k_type == DType::kF16 || plan.geometry.v_type == DType::kF16;
+  const KvGeometry& rows = plan.geometry;
+  const bool f16 = rows.k_type == DType::kF16 || rows.v_type == DType::kF16;
+  const bool q4 = rows.k_type == DType::kQ4_0 && rows.v_type == DType::kQ4_0;
   absl::StrAppend(&text, "; the smallest cap that works is ", is_memory ? memory_min : kv_min);
-  absl::StrAppend(
-      &text, f16 ? "; --kv-type q8_0 and fewer sessions lower it" : "; fewer sessions lower it");
+  absl::StrAppend(&text, f16  ? "; --kv-type q8_0 or q4_0 and fewer sessions lower it"
+                         : q4 ? "; fewer sessions lower it"
+                              : "; --kv-type q4_0 and fewer sessions lower it");
   return absl::ResourceExhaustedError(text);
 }
 
@@ -409,7 +412,7 @@ Tape RebaseTape(const RopeSpec& rope) {
 absl::Status ParseKvType(const std::string& text, DType* k, DType* v) {
   const std::vector<std::string> parts = absl::StrSplit(text, ':');
   const auto parse = [](const std::string& part, DType* type) {
-    for (DType known : {DType::kF16, DType::kQ8_0}) {
+    for (DType known : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
       if (part == Info(known).name) {
         *type = known;
         return true;
@@ -418,8 +421,8 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v) {
     return false;
   };
   if (parts.size() > 2 || !parse(parts.front(), k) || !parse(parts.back(), v)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("KV type '", text, "' is not known; expected f16, q8_0, or K:V as q8_0:f16"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "KV type '", text, "' is not known; expected f16, q8_0, q4_0, or K:V as q8_0:q4_0"));
   }
   return absl::OkStatus();
 }
@@ -453,10 +456,10 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
   CORM_RETURN_IF_ERROR(ParseKvType(options.kv_type, &geometry.k_type, &geometry.v_type));
   if (config.head_dim % 32 != 0 &&
       (geometry.k_type != DType::kF16 || geometry.v_type != DType::kF16)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--kv-type q8_0 needs heads of a multiple of 32 "
-                     "dimensions, this model's have ",
-                     config.head_dim, "; use f16"));
+    return absl::InvalidArgumentError(absl::StrCat("--kv-type ", options.kv_type,
+                                                   " needs heads of a multiple of 32 "
+                                                   "dimensions, this model's have ",
+                                                   config.head_dim, "; use f16"));
   }
   Problem problem{options, model, geometry, {}, {}, {}};
   const uint64_t cap = options.memory_cap_bytes;

@@ -128,10 +128,10 @@ struct RopeOp {
 ///
 /// The sequences of a step cover its live rows. Row i of a sequence goes to slot counts[head] + i
 /// of each head, in the page its table names, converted to the cache's row types (round to nearest
-/// even; q8_0 as in kv_page.h: exact to the byte, so that every backend holds the same cache). Its
-/// position is the row's position; its last_important is its own step (step.h), or 0 with mark_by =
-/// attention, or kPinned for the sequence's first `pinned_rows`. With `forgets`, the last_important
-/// of resident rows of the layer's heads becomes 0 where it is not kPinned.
+/// even; q8_0 and q4_0 as in kv_page.h: exact to the byte, so that every backend holds the same
+/// cache). Its position is the row's position; its last_important is its own step (step.h), or 0
+/// with mark_by = attention, or kPinned for the sequence's first `pinned_rows`. With `forgets`, the
+/// last_important of resident rows of the layer's heads becomes 0 where it is not kPinned.
 struct KvWriteOp {
   uint32_t layer = 0;
   Tensor k, v;
@@ -141,22 +141,32 @@ struct KvWriteOp {
 /// over slots s < counts[head] + i + 1 (the slots visible to the row), i the row's place among its
 /// sequence's rows, head = layer * G + h / (H/G)
 ///
-///   q, o  [R,H,E] f32; o may not be q      K, V  as the cache holds them, dequantized
+///   q, o  [R,H,E] f32; o may not be q      K, V  as the cache holds them, dequantized and, q4_0
+///                                          rows, rotated back
+///
+/// A backend may rotate q instead of q4_0 keys, which leaves products as they are, and o instead of
+/// q4_0 values.
 ///
 /// Then, for rows i >= judged_from of the sequence, every slot s visible to the row with
 /// x = a_s / (c / t) >= 1 for any of the G-group's query heads gets
 /// last_important = max(old, step of row i + Reach(x, reach)) in that KV head, reach the sequence's
 /// (0: the paper's rule): t is the row's step, the number of visible slots, or 1, as the sequence's
-/// `basis` says; c > 0. (CORM, arXiv 2404.15949 def. 1; computed as score >= log-sum-exp +
-/// log(c/t).) With mark_by = attention instead: for each row i >= judged_from and each query head
-/// of the group, every slot visible to it whose last_important is below kAttentionMost gets
+/// `basis` says; c > 0. (CORM, arXiv 2404.15949 def. 1; as score >= log-sum-exp + log(c/t).)
+///
+/// With mark_by = attention instead: for each row i >= judged_from and each query head of the
+/// group, every slot visible to it whose last_important is below kAttentionMost gets
 /// kAttentionUnits * a_s added to it, rounded to an integer. (The rows of a step times G are below
-/// 2^15.) Nothing else in the cache changes. Runs after KvWrite of the layer. Error against the
-/// reference on o, with M = max_s scale * sum_d |q[d] K[s,d]| and B = max_s |V[s,:]|_inf of the row
-/// and head: |do| <= (2e-5 + 1e-6 M) B when K and V rows are f16, else (2e-4 + 4e-5 M) B (scores of
-/// q8_0 rows may use q in 15 bits). Stamps may differ only for |log a_s - log(c/t)| < 1e-4 + 1e-6 M
-/// (f16 K rows) or 1e-3 + 4e-5 M (q8_0 K rows): T; where both stamp they may differ by 1 + 2 T
-/// reach. What a query adds to a sum of attention is right to 1 + 2 T of itself.
+/// 2^15.)
+///
+/// Nothing else in the cache changes. Runs after KvWrite of the layer.
+///
+/// Error against the reference on o, with M = max_s scale * sum_d |q[d] K[s,d]| and B =
+/// max_s |V[s,:]|_inf of the row and head: |do| <= (2e-5 + 1e-6 M) B when K and V rows are f16,
+/// else (2e-4 + 4e-5 M) B (scores of q8_0 and q4_0 rows may use q in 15 bits). Stamps may differ
+/// only for |log a_s - log(c/t)| < T = 1e-4 + 1e-6 M (f16 K rows) or 1e-3 + 4e-5 M (other K rows),
+/// and by what Reach makes of a factor 1 + T. What a query adds to a sum of attention is right to
+/// 1 + 2 T of itself. With q4_0 K rows M = max_s scale * |q| |K[s,:]|, of Euclidean norms, which no
+/// rotation changes.
 struct AttendOp {
   uint32_t layer = 0;
   Tensor o, q;
@@ -218,7 +228,9 @@ struct KvCompactOp {};
 /// change keeps its bytes.
 ///
 /// Needs n <= next_position. Keys are read back, rotated in f32 and stored again in their row type.
-/// Error on a re-rotated key: 2 ulp(f16) of the pair's norm, or 1.2 steps of its q8_0 scale.
+/// Error on a re-rotated key: 2 ulp(f16) of the pair's norm, or 1.2 steps of its q8_0 scale. A q4_0
+/// key is rotated back before and again after (kv_page.h); there, rotated, the error is 1.2 steps
+/// of its new scale: half of one, or one where the clamp takes it.
 struct KvRebaseOp {
   RopeSpec rope;
 };

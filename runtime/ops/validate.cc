@@ -167,11 +167,11 @@ absl::Status Checker::Cache() const {
         " dimensions and ", g.pages_per_head, " pages a head; expected at least 1 of each"));
   }
   for (DType type : {g.k_type, g.v_type}) {
-    if (type != DType::kF16 && type != DType::kQ8_0) {
+    if (type != DType::kF16 && type != DType::kQ8_0 && type != DType::kQ4_0) {
       return absl::InvalidArgumentError(
-          absl::StrCat("the cache holds ", Info(type).name, " rows, expected f16 or q8_0"));
+          absl::StrCat("the cache holds ", Info(type).name, " rows, expected f16, q8_0 or q4_0"));
     }
-    const uint32_t multiple = type == DType::kQ8_0 ? 32 : 4;
+    const uint32_t multiple = type == DType::kF16 ? 4 : 32;
     if (g.head_dim % multiple != 0) {
       return absl::InvalidArgumentError(absl::StrCat("heads have ", g.head_dim, " dimensions, ",
                                                      Info(type).name, " rows need a multiple of ",

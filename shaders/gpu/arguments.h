@@ -12,6 +12,10 @@ namespace cormorant::GPU_NAMESPACE {
 /// Numbers of weight types, as kernels are instantiated by them.
 enum WeightType : uint32_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kWeightTypes };
 
+/// Types of rows of a cache; the same.
+enum RowType : uint32_t { kHalfRows, kByteRows, kHalfByteRows };
+constexpr uint32_t kRotationMost = 256;  // Dimensions that rows of half bytes rotate together.
+
 struct EmbedArguments {
   float* y;
   const uint32_t *quads, *scales, *step;
@@ -101,7 +105,9 @@ struct CacheArguments {
   const uint32_t* tables;
   uint32_t pages_per_slab, pages_per_head, kv_heads, head_dim, layer;
   uint32_t key_scales_at, values_at, value_scales_at, positions_at, last_important_at, page_words;
-  uint32_t keys_are_q8, values_are_q8;
+  RowType key_type, value_type;
+  uint32_t rotation_block;
+  float rotation_scale;
 };
 
 struct KvWriteArguments {

@@ -7,6 +7,7 @@
 // its sum of shares and its weighted values.
 #pragma once
 #include "shaders/gpu/attend.cuh"
+#include "shaders/gpu/hadamard.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 
@@ -14,6 +15,7 @@ constexpr uint32_t kSplitThreads = 128;
 constexpr uint32_t kPagesAtOnce = kSplitThreads / kPageRows;
 constexpr uint32_t kHeadDimMost = 256;
 constexpr uint32_t kSplitsMost = 64;
+constexpr uint32_t kSplitHeadsMost = 8;
 
 /// The pages of a split, and whose they are.
 struct Split {
@@ -30,12 +32,12 @@ GPU_FN Split SplitOf(const AttendArguments& a, const RowPlace& place) {
 }
 
 /// Scores of one row of a page with kHeads queries.
-template <bool kKeysAreQ8, uint32_t kHeads>
+template <RowType kKeys, uint32_t kHeads>
 GPU_FN void ScoreRow(const AttendArguments& a, gpu::SharedPointer<float> query, uint32_t* page,
                      uint32_t row, float* scores) {
   for (uint32_t g = 0; g < kHeads; ++g) scores[g] = 0.0f;
   for (uint32_t i = 0; i < a.cache.head_dim / 4; ++i) {
-    const gpu::Float4 key = Key4<kKeysAreQ8>(a.cache, page, row, i);
+    const gpu::Float4 key = Key4<kKeys>(a.cache, page, row, i);
     for (uint32_t g = 0; g < kHeads; ++g) {
       const gpu::Float4 q = gpu::Load4(query, g * kHeadDimMost + i * 4);
       scores[g] += key.x * q.x + key.y * q.y + key.z * q.z + key.w * q.w;
@@ -43,8 +45,8 @@ GPU_FN void ScoreRow(const AttendArguments& a, gpu::SharedPointer<float> query, 
   }
 }
 
-/// The block's queries, scaled; those past its heads are 0.
-template <uint32_t kHeads>
+/// The block's queries, scaled, and rotated as keys are; those past its heads are 0.
+template <RowType kKeys, uint32_t kHeads>
 GPU_FN void LoadQuery(const AttendArguments& a, uint32_t first_head,
                       gpu::SharedPointer<float> query) {
   const uint32_t dims = a.cache.head_dim;
@@ -54,11 +56,15 @@ GPU_FN void LoadQuery(const AttendArguments& a, uint32_t first_head,
         g < a.heads ? a.q[(uint64_t{first_head} + g) * dims + d] * a.scale : 0.0f;
   }
   gpu::Sync();
+  if constexpr (kKeys == kHalfByteRows) {
+    RotateRows(query, {kHeads, kHeadDimMost, dims, 1}, a.cache.rotation_block,
+               a.cache.rotation_scale);
+  }
 }
 
 /// Adds the split's values, weighed by their shares, to `sum`: of four dimensions of each head, and
 /// of every kParts-th row. `total` gets the shares of this thread's rows.
-template <bool kValuesAreQ8, uint32_t kHeads>
+template <RowType kValues, uint32_t kHeads>
 GPU_FN void WeighValues(const AttendArguments& a, const Split& split, uint32_t first_head,
                         const float* greatest, float* total, gpu::Float4* sum) {
   GPU_SHARED(float, shares, kPagesAtOnce* kPageRows* kHeads);
@@ -84,7 +90,7 @@ GPU_FN void WeighValues(const AttendArguments& a, const Split& split, uint32_t f
       uint32_t* const page = PageOf(a.cache, split.table, split.head, first + p);
       const uint32_t rows = gpu::Min(split.visible - (first + p) * kPageRows, kPageRows);
       for (uint32_t r = part; r < rows; r += parts) {
-        const gpu::Float4 value = Value4<kValuesAreQ8>(a.cache, page, r, column);
+        const gpu::Float4 value = Value4<kValues>(a.cache, page, r, column);
         for (uint32_t g = 0; g < kHeads; ++g) {
           const float share = shares[(p * kPageRows + r) * kHeads + g];
           sum[g].x += share * value.x;
@@ -98,7 +104,7 @@ GPU_FN void WeighValues(const AttendArguments& a, const Split& split, uint32_t f
 }
 
 /// Grid: splits, KV heads by parts of their groups, rows.
-template <bool kKeysAreQ8, bool kValuesAreQ8, uint32_t kHeads>
+template <RowType kKeys, RowType kValues, uint32_t kHeads>
 GPU_KERNEL(kSplitThreads)
 AttendSplit(const AttendArguments a) {
   GPU_SHARED(float, query, kHeads* kHeadDimMost);
@@ -115,7 +121,7 @@ AttendSplit(const AttendArguments a) {
     if (thread < a.heads) partials[thread * a.splits * partial_stride + 1] = 0.0f;
     return;
   }
-  LoadQuery<kHeads>(a, first_head, query);
+  LoadQuery<kKeys, kHeads>(a, first_head, query);
   float greatest[kHeads], total[kHeads];
   gpu::Float4 sum[kHeads];
   for (uint32_t g = 0; g < kHeads; ++g) {
@@ -127,15 +133,15 @@ AttendSplit(const AttendArguments a) {
     const uint32_t slot = p * kPageRows + thread % kPageRows;
     if (slot >= split.visible) continue;
     float scores[kHeads];
-    ScoreRow<kKeysAreQ8, kHeads>(a, query, PageOf(a.cache, split.table, split.head, p),
-                                 thread % kPageRows, scores);
+    ScoreRow<kKeys, kHeads>(a, query, PageOf(a.cache, split.table, split.head, p),
+                            thread % kPageRows, scores);
     for (uint32_t g = 0; g < kHeads && g < a.heads; ++g) {
       a.scores[(uint64_t{first_head} + g) * slots + slot] = scores[g];
       greatest[g] = gpu::Max(greatest[g], scores[g]);
     }
   }
   for (uint32_t g = 0; g < kHeads; ++g) greatest[g] = gpu::BlockMax(greatest[g]);
-  WeighValues<kValuesAreQ8, kHeads>(a, split, first_head, greatest, total, sum);
+  WeighValues<kValues, kHeads>(a, split, first_head, greatest, total, sum);
 
   const uint32_t columns = dims / 4, parts = kSplitThreads / columns;
   for (uint32_t g = 0; g < kHeads; ++g) {
@@ -185,21 +191,13 @@ GPU_FN void WeighSplits(const AttendArguments& a, uint32_t first_head,
   gpu::Sync();
 }
 
-/// Every block of a row and group adds up what the splits left; the first writes the output, and
-/// each stamps the slots of its own split. Grid: as AttendSplit.
-GPU_KERNEL(kSplitThreads) AttendFinish(const AttendArguments a) {
-  constexpr uint32_t kHeadsMost = 8;
-  GPU_SHARED(float, weights, kHeadsMost* kSplitsMost);
-  GPU_SHARED(float, log_sum_exp, kHeadsMost);
-  const uint32_t thread = gpu::Thread(), row = gpu::BlockZ(), dims = a.cache.head_dim;
-  const uint32_t* const step = a.cache.step;
-  if (row >= step[kStepRows]) return;
-  const RowPlace place = PlaceOf(step, row, a.cache.layer * a.cache.kv_heads + KvHeadOf(a));
-  const bool is_judged = place.i >= Sequence(step, place.sequence, kJudgedFrom);
-  if (gpu::Block() != 0 && !is_judged) return;
-  const uint32_t first_head = FirstHead(a, row), slots = a.cache.pages_per_head * kPageRows;
-  WeighSplits(a, first_head, weights, log_sum_exp);
-  for (uint32_t i = thread; gpu::Block() == 0 && i < a.heads * dims; i += kSplitThreads) {
+/// Adds up what the splits left for each head, and rotates it back where values are rotated.
+GPU_FN void WriteOutput(const AttendArguments& a, uint32_t first_head,
+                        gpu::SharedPointer<float> weights) {
+  GPU_SHARED(float, output, kSplitHeadsMost* kHeadDimMost);
+  const uint32_t dims = a.cache.head_dim, count = a.heads * dims;
+  const bool is_rotated = a.cache.value_type == kHalfByteRows;
+  for (uint32_t i = gpu::Thread(); i < count; i += kSplitThreads) {
     const uint32_t g = i / dims, d = i % dims;
     float sum = 0.0f;
     for (uint32_t s = 0; s < a.splits; ++s) {
@@ -207,8 +205,34 @@ GPU_KERNEL(kSplitThreads) AttendFinish(const AttendArguments a) {
       const uint64_t at = ((uint64_t{first_head} + g) * a.splits + s) * (uint64_t{dims} + 2);
       if (weight > 0.0f) sum += weight * a.partials[at + 2 + d];
     }
-    a.o[(uint64_t{first_head} + g) * dims + d] = sum;
+    if (is_rotated) {
+      output[i] = sum;
+    } else {
+      a.o[uint64_t{first_head} * dims + i] = sum;
+    }
   }
+  if (!is_rotated) return;
+  gpu::Sync();
+  RotateRows(output, {a.heads, dims, dims, 1}, a.cache.rotation_block, a.cache.rotation_scale);
+  for (uint32_t i = gpu::Thread(); i < count; i += kSplitThreads) {
+    a.o[uint64_t{first_head} * dims + i] = output[i];
+  }
+}
+
+/// Every block of a row and group adds up what the splits left; the first writes the output, and
+/// each stamps the slots of its own split. Grid: as AttendSplit.
+GPU_KERNEL(kSplitThreads) AttendFinish(const AttendArguments a) {
+  GPU_SHARED(float, weights, kSplitHeadsMost* kSplitsMost);
+  GPU_SHARED(float, log_sum_exp, kSplitHeadsMost);
+  const uint32_t thread = gpu::Thread(), row = gpu::BlockZ();
+  const uint32_t* const step = a.cache.step;
+  if (row >= step[kStepRows]) return;
+  const RowPlace place = PlaceOf(step, row, a.cache.layer * a.cache.kv_heads + KvHeadOf(a));
+  const bool is_judged = place.i >= Sequence(step, place.sequence, kJudgedFrom);
+  if (gpu::Block() != 0 && !is_judged) return;
+  const uint32_t first_head = FirstHead(a, row), slots = a.cache.pages_per_head * kPageRows;
+  WeighSplits(a, first_head, weights, log_sum_exp);
+  if (gpu::Block() == 0) WriteOutput(a, first_head, weights);
   if (!is_judged) return;
   const Split split = SplitOf(a, place);
   const uint32_t now = Sequence(step, place.sequence, kClock) + place.i + 1;

@@ -8,6 +8,7 @@
 // rows of several sequences; they take turns.
 #pragma once
 #include "shaders/gpu/attend.cuh"
+#include "shaders/gpu/hadamard.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 
@@ -29,7 +30,7 @@ struct TileMemory {
   gpu::SharedPointer<uint32_t> stamps;                           // [row]
 };
 
-template <bool kKeysAreQ8, bool kValuesAreQ8, uint32_t kSlices, uint32_t kQueries>
+template <RowType kKeys, RowType kValues, uint32_t kSlices, uint32_t kQueries>
 struct Tile {
   static constexpr uint32_t kThreads = 2 * kQueries;
   static constexpr uint32_t kDims = kSlices * kSlice;
@@ -61,6 +62,10 @@ struct Tile {
       memory.total[n] = 0.0f;
     }
     gpu::Sync();
+    if constexpr (kKeys == kHalfByteRows) {
+      RotateRows(memory.query, {kQueries, 1, a.cache.head_dim, kQueries}, a.cache.rotation_block,
+                 a.cache.rotation_scale);
+    }
   }
 
   GPU_METHOD void LoadKeys(uint32_t* page, uint32_t slice, uint32_t live) const {
@@ -69,7 +74,7 @@ struct Tile {
                      column = slice * (kSlice / 4) + four;
       gpu::Float4 key = {0.0f, 0.0f, 0.0f, 0.0f};
       if (column * 4 < a.cache.head_dim && row < live) {
-        key = Key4<kKeysAreQ8>(a.cache, page, row, column);
+        key = Key4<kKeys>(a.cache, page, row, column);
       }
       memory.slice[(four * 4) * kPageRows + row] = key.x;
       memory.slice[(four * 4 + 1) * kPageRows + row] = key.y;
@@ -85,7 +90,7 @@ struct Tile {
       const uint32_t column = slice * (kSlice / 4) + four;
       gpu::Float4 value = {0.0f, 0.0f, 0.0f, 0.0f};
       if (column * 4 < a.cache.head_dim && row < live) {
-        value = Value4<kValuesAreQ8>(a.cache, page, row, column);
+        value = Value4<kValues>(a.cache, page, row, column);
       }
       memory.slice[row * kSlice + four * 4] = value.x;
       memory.slice[row * kSlice + four * 4 + 1] = value.y;
@@ -137,6 +142,49 @@ struct Tile {
     gpu::Sync();
   }
 
+  /// The place of query n's output.
+  GPU_METHOD float* OutputOf(uint32_t n) const {
+    const uint64_t head = uint64_t{FirstHead(a, first_row + n / a.heads)} + n % a.heads;
+    return a.o + head * a.cache.head_dim;
+  }
+
+  /// Rotates sums of rotated values back and writes them: slices with each other in registers, the
+  /// dimensions of a slice in shared memory.
+  GPU_METHOD void WriteRotated(const TileRows& rows, float (*sum)[kSlices * 8]) const {
+    const uint32_t n4 = gpu::Thread() / 8 * 4, part = gpu::Thread() % 8;
+    const uint32_t block = a.cache.rotation_block;
+    GPU_UNROLL
+    for (uint32_t apart = 1; apart < kSlices; apart *= 2) {
+      if (block <= apart * kSlice) break;
+      GPU_UNROLL
+      for (uint32_t i = 0; i < 4 * kSlices * 8; ++i) {
+        const uint32_t n = i / (kSlices * 8), c = i % (kSlices * 8);
+        if ((c / 8 & apart) != 0) continue;
+        const float first = sum[n][c], second = sum[n][c + apart * 8];
+        sum[n][c] = first + second;
+        sum[n][c + apart * 8] = first - second;
+      }
+    }
+    GPU_UNROLL
+    for (uint32_t slice = 0; slice < kSlices; ++slice) {
+      for (uint32_t n = 0; n < 4; ++n) {
+        GPU_UNROLL
+        for (uint32_t c = 0; c < 8; ++c) {
+          memory.slice[(n4 + n) * kSlice + part * 8 + c] =
+              sum[n][slice * 8 + c] / memory.total[n4 + n];
+        }
+      }
+      gpu::Sync();
+      RotateRows(memory.slice, {kQueries, kSlice, kSlice, 1}, gpu::Min(block, kSlice),
+                 a.cache.rotation_scale);
+      for (uint32_t i = gpu::Thread(); i < kQueries * kSlice; i += kThreads) {
+        const uint32_t n = i / kSlice, d = slice * kSlice + i % kSlice;
+        if (IsLive(rows, n) && d < a.cache.head_dim) OutputOf(n)[d] = memory.slice[i];
+      }
+      gpu::Sync();
+    }
+  }
+
   GPU_METHOD void Attend(const TileRows& rows) const {
     const uint32_t n4 = gpu::Thread() / 8 * 4, part = gpu::Thread() % 8;
     float sum[4][kSlices * 8];  // Dimensions slice * 64 + part * 8 + 0..7 of 4 queries.
@@ -179,16 +227,16 @@ struct Tile {
         gpu::Sync();
       }
     }
+    if constexpr (kValues == kHalfByteRows) return WriteRotated(rows, sum);
     GPU_UNROLL
     for (uint32_t n = 0; n < 4; ++n) {
       if (!IsLive(rows, n4 + n)) continue;
-      const uint64_t head =
-          uint64_t{FirstHead(a, first_row + (n4 + n) / a.heads)} + (n4 + n) % a.heads;
+      float* const o = OutputOf(n4 + n);
       const float total = memory.total[n4 + n];
       GPU_UNROLL
       for (uint32_t c = 0; c < kSlices * 8; ++c) {
         const uint32_t d = c / 8 * kSlice + part * 8 + c % 8;
-        if (d < a.cache.head_dim) a.o[head * a.cache.head_dim + d] = sum[n][c] / total;
+        if (d < a.cache.head_dim) o[d] = sum[n][c] / total;
       }
     }
   }
@@ -253,7 +301,7 @@ struct Tile {
 };
 
 /// Blocks have 2 * kQueries threads.
-template <bool kKeysAreQ8, bool kValuesAreQ8, uint32_t kSlices, uint32_t kQueries>
+template <RowType kKeys, RowType kValues, uint32_t kSlices, uint32_t kQueries>
 GPU_KERNEL(2 * kQueries)
 AttendTile(const AttendArguments a) {
   GPU_SHARED(float, query, kSlices* kSlice* kQueries);
@@ -268,7 +316,7 @@ AttendTile(const AttendArguments a) {
   const uint32_t* const step = a.cache.step;
   const uint32_t block_rows = kQueries / a.heads, first_row = gpu::Block() * block_rows;
   if (first_row >= step[kStepRows]) return;
-  const Tile<kKeysAreQ8, kValuesAreQ8, kSlices, kQueries> tile = {
+  const Tile<kKeys, kValues, kSlices, kQueries> tile = {
       a,
       {query, slice, shares, greatest, total, correction, least, visible, stamps},
       block_rows,

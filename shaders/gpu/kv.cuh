@@ -1,8 +1,9 @@
 // The bytes of a KV page, as runtime/ops/kv_page.h lays them out, and the way to it.
 //
-// Keys lie transposed: f16 [dimension][32 rows], q8_0 words of four dimensions [.][32 rows]. Two
-// rows share a word of f16 keys (and of key scales), so what stores keys has both, or stores bytes
-// and halves as such.
+// Keys lie transposed: f16 [dimension][32 rows], q8_0 words of four dimensions [.][32 rows], q4_0
+// words of eight. Two rows share a word of f16 keys (and of key scales), so what stores keys has
+// both, or stores bytes and halves as such. A word of half bytes is four dimensions in its bytes'
+// low halves and four in the high ones.
 #pragma once
 #include "shaders/gpu/arguments.h"
 #include "shaders/gpu/step.cuh"
@@ -35,24 +36,43 @@ GPU_FN gpu::Float4 Dequantize(uint32_t word, float scale) {
           scale * SignedByte(word, 3)};
 }
 
-/// Dimensions 4i..4i+3 of the key of a row.
-template <bool kIsQ8>
+GPU_FN float HalfByte(uint32_t word, uint32_t i) {
+  return static_cast<float>(static_cast<int32_t>(word >> (8 * i) & 15u) - 8);
+}
+/// The low halves of the bytes of a word, times a scale.
+GPU_FN gpu::Float4 DequantizeHalves(uint32_t word, float scale) {
+  return {scale * HalfByte(word, 0), scale * HalfByte(word, 1), scale * HalfByte(word, 2),
+          scale * HalfByte(word, 3)};
+}
+
+/// Dimensions that a word has.
+GPU_FN uint32_t WordDimensions(RowType type) {
+  return type == kHalfRows ? 2 : type == kByteRows ? 4 : 8;
+}
+
+/// Dimensions 4i..4i+3 of the key of a row; of q4_0 rows as they are held, rotated.
+template <RowType kType>
 GPU_FN gpu::Float4 Key4(const CacheArguments& cache, uint32_t* page, uint32_t row, uint32_t i) {
-  if constexpr (kIsQ8) {
+  if constexpr (kType != kHalfRows) {
     const float scale = HalfAt(page, cache.key_scales_at, i / 8 * kPageRows + row);
-    return Dequantize(page[i * kPageRows + row], scale);
+    if constexpr (kType == kByteRows) return Dequantize(page[i * kPageRows + row], scale);
+    return DequantizeHalves(page[i / 2 * kPageRows + row] >> (i % 2 * 4), scale);
   }
   const uint32_t at = i * 4 * kPageRows + row;
   return {HalfAt(page, 0, at), HalfAt(page, 0, at + kPageRows), HalfAt(page, 0, at + 2 * kPageRows),
           HalfAt(page, 0, at + 3 * kPageRows)};
 }
 
-/// Dimensions 4i..4i+3 of the value of a row.
-template <bool kIsQ8>
+/// Dimensions 4i..4i+3 of the value of a row; of q4_0 rows as they are held, rotated.
+template <RowType kType>
 GPU_FN gpu::Float4 Value4(const CacheArguments& cache, uint32_t* page, uint32_t row, uint32_t i) {
-  if constexpr (kIsQ8) {
-    const float scale = HalfAt(page, cache.value_scales_at, row * (cache.head_dim / 32) + i / 8);
-    return Dequantize(page[cache.values_at + row * (cache.head_dim / 4) + i], scale);
+  if constexpr (kType != kHalfRows) {
+    const uint32_t block = row * (cache.head_dim / 32) + i / 8;
+    const float scale = HalfAt(page, cache.value_scales_at, block);
+    if constexpr (kType == kByteRows) {
+      return Dequantize(page[cache.values_at + row * (cache.head_dim / 4) + i], scale);
+    }
+    return DequantizeHalves(page[cache.values_at + block * 4 + i % 4] >> (i / 4 % 2 * 4), scale);
   }
   const uint32_t* const at = page + cache.values_at + row * (cache.head_dim / 2) + i * 2;
   const uint32_t low = at[0], high = at[1];
@@ -74,6 +94,44 @@ GPU_FN uint32_t QuantByte(float x, float inverse) {
   const float quant = gpu::RoundEven(x * inverse);
   const float clamped = gpu::Max(-127.0f, gpu::Min(quant, 127.0f));
   return static_cast<uint32_t>(static_cast<int32_t>(clamped)) & 0xffu;
+}
+
+/// The same for 32 rotated dimensions between `least` and `most`, in half bytes.
+GPU_FN QuantScale HalfByteScaleOf(float least, float most) {
+  const float greatest = most >= -least ? most : least;
+  const float d = gpu::Abs(greatest) < 9.5367431640625e-7f ? 0.0f : greatest / -8.0f;  // 2^-20
+  return {d, d == 0.0f ? 0.0f : 1.0f / d};
+}
+GPU_FN uint32_t QuantHalfByte(float x, float inverse) {
+  const float quant = gpu::RoundEven(x * inverse);
+  const float clamped = gpu::Max(-8.0f, gpu::Min(quant, 7.0f));
+  return static_cast<uint32_t>(static_cast<int32_t>(clamped) + 8);
+}
+
+/// Stores 32 rotated dimensions from `first` on, x[0..32), of a row's key or value.
+template <class Numbers>
+GPU_FN void StoreHalfBytes(const CacheArguments& cache, const Numbers& x, uint32_t at,
+                           uint32_t first, uint32_t* page, uint32_t row, bool is_key) {
+  float least = x[at], most = x[at];
+  for (uint32_t d = 1; d < 32; ++d) {
+    const float one = x[at + d];
+    least = gpu::Min(least, one);
+    most = gpu::Max(most, one);
+  }
+  const QuantScale scale = HalfByteScaleOf(least, most);
+  const uint32_t block = first / 32, of_row = row * (cache.head_dim / 32) + block;
+  Halves(page, is_key ? cache.key_scales_at
+                      : cache.value_scales_at)[is_key ? block * kPageRows + row : of_row] =
+      static_cast<uint16_t>(gpu::FloatToHalf(scale.d));
+  for (uint32_t w = 0; w < 4; ++w) {
+    const uint32_t low = at + w * (is_key ? 8 : 4), high = low + (is_key ? 4 : 16);
+    uint32_t word = 0;
+    for (uint32_t j = 0; j < 4; ++j) {
+      word |= QuantHalfByte(x[low + j], scale.inverse) << (8 * j);
+      word |= QuantHalfByte(x[high + j], scale.inverse) << (8 * j + 4);
+    }
+    page[is_key ? (block * 4 + w) * kPageRows + row : cache.values_at + of_row * 4 + w] = word;
+  }
 }
 
 /// The resident rows of a head of sequence 0: what a block of KvAges, KvCompact or KvRebase has.

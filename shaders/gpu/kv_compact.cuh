@@ -99,21 +99,22 @@ GPU_FN uint32_t SlotOfRank(const Compaction& c, bool of_holes, uint32_t j) {
 GPU_FN void MoveRow(const CacheArguments& cache, uint32_t* from, uint32_t a, uint32_t* to,
                     uint32_t b) {
   const uint32_t dims = cache.head_dim, blocks = dims / 32;
-  if (cache.keys_are_q8 != 0) {
-    for (uint32_t i = 0; i < dims / 4; ++i) to[i * kPageRows + b] = from[i * kPageRows + a];
-    uint16_t *const scales = Halves(to, cache.key_scales_at), *const old =
-                                                                  Halves(from, cache.key_scales_at);
-    for (uint32_t i = 0; i < blocks; ++i) scales[i * kPageRows + b] = old[i * kPageRows + a];
-  } else {
+  if (cache.key_type == kHalfRows) {
     for (uint32_t i = 0; i < dims; ++i) {
       Halves(to, 0)[i * kPageRows + b] = Halves(from, 0)[i * kPageRows + a];
     }
+  } else {
+    const uint32_t words = dims / WordDimensions(cache.key_type);
+    for (uint32_t i = 0; i < words; ++i) to[i * kPageRows + b] = from[i * kPageRows + a];
+    uint16_t *const scales = Halves(to, cache.key_scales_at), *const old =
+                                                                  Halves(from, cache.key_scales_at);
+    for (uint32_t i = 0; i < blocks; ++i) scales[i * kPageRows + b] = old[i * kPageRows + a];
   }
-  const uint32_t words = dims / (cache.values_are_q8 != 0 ? 4 : 2);
+  const uint32_t words = dims / WordDimensions(cache.value_type);
   for (uint32_t i = 0; i < words; ++i) {
     to[cache.values_at + b * words + i] = from[cache.values_at + a * words + i];
   }
-  if (cache.values_are_q8 != 0) {
+  if (cache.value_type != kHalfRows) {
     uint16_t *const scales = Halves(to, cache.value_scales_at), *const old = Halves(
                                                                     from, cache.value_scales_at);
     for (uint32_t i = 0; i < blocks; ++i) scales[b * blocks + i] = old[a * blocks + i];

@@ -5,6 +5,7 @@
 // positions go past that it is used again, from the next position that is left.
 #pragma once
 #include "shaders/gpu/angle.cuh"
+#include "shaders/gpu/hadamard.cuh"
 #include "shaders/gpu/kv.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
@@ -63,6 +64,28 @@ GPU_FN void TurnBlock(const CacheArguments& cache, const KeyTurn& turn, uint32_t
   *stored = static_cast<uint16_t>(gpu::FloatToHalf(next.d));
 }
 
+/// Dimensions that rotate together, from `first` on: back, turned, and forth again.
+GPU_FN void TurnRotated(const CacheArguments& cache, const KeyTurn& turn, uint32_t* page,
+                        uint32_t row, uint32_t first) {
+  float x[kRotationMost];
+  const uint32_t block = cache.rotation_block;
+  for (uint32_t d = 0; d < block; d += 4) {
+    const gpu::Float4 four = Key4<kHalfByteRows>(cache, page, row, (first + d) / 4);
+    x[d] = four.x;
+    x[d + 1] = four.y;
+    x[d + 2] = four.z;
+    x[d + 3] = four.w;
+  }
+  RotateBlock(x, block, cache.rotation_scale);
+  for (uint32_t d = 0; d < block && (first + d) / 2 < turn.pairs; d += 2) {
+    TurnPair(turn, (first + d) / 2, &x[d], &x[d + 1]);
+  }
+  RotateBlock(x, block, cache.rotation_scale);
+  for (uint32_t d = 0; d < block; d += 32) {
+    StoreHalfBytes(cache, x, d, first + d, page, row, true);
+  }
+}
+
 /// Gives a row its new position and turns its key there.
 GPU_FN void MoveTo(const KvRebaseArguments& a, uint32_t* page, uint32_t row, uint32_t position) {
   const uint32_t old = page[a.cache.positions_at + row];
@@ -71,7 +94,13 @@ GPU_FN void MoveTo(const KvRebaseArguments& a, uint32_t* page, uint32_t row, uin
   const bool is_backwards = position < old;
   const KeyTurn turn = {a.frequencies, a.pairs, is_backwards ? old - position : position - old,
                         is_backwards};
-  if (a.cache.keys_are_q8 == 0) return TurnHalves(turn, page, row);
+  if (a.cache.key_type == kHalfRows) return TurnHalves(turn, page, row);
+  if (a.cache.key_type == kHalfByteRows) {
+    for (uint32_t first = 0; first < 2 * a.pairs; first += a.cache.rotation_block) {
+      TurnRotated(a.cache, turn, page, row, first);
+    }
+    return;
+  }
   for (uint32_t block = 0; block * 16 < a.pairs; ++block) {
     TurnBlock(a.cache, turn, page, row, block);
   }

@@ -2,6 +2,7 @@
 // runtime/ops/ops.h.
 #pragma once
 #include "shaders/gpu/angle.cuh"
+#include "shaders/gpu/hadamard.cuh"
 #include "shaders/gpu/kv.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
@@ -24,6 +25,24 @@ GPU_FN void StoreQ8(const CacheArguments& cache, const float* from, uint32_t fir
     for (uint32_t j = 0; j < 4; ++j) word |= QuantByte(from[d + j], scale.inverse) << (8 * j);
     page[is_key ? d / 4 * kPageRows + row : cache.values_at + (row * cache.head_dim + d) / 4] =
         word;
+  }
+}
+
+/// A whole row in half bytes, by all threads.
+GPU_FN void StoreRotated(const CacheArguments& cache, const float* from, uint32_t* page,
+                         uint32_t row, bool is_key) {
+  GPU_SHARED(float, rotated, kRotationMost);
+  const uint32_t block = cache.rotation_block;
+  for (uint32_t first = 0; first < cache.head_dim; first += block) {
+    gpu::Sync();  // The block before may still be read.
+    for (uint32_t d = gpu::Thread(); d < block; d += gpu::BlockThreads()) {
+      rotated[d] = from[first + d];
+    }
+    gpu::Sync();
+    RotateRows(rotated, {1, block, block, 1}, block, cache.rotation_scale);
+    for (uint32_t d = gpu::Thread() * 32; d < block; d += gpu::BlockThreads() * 32) {
+      StoreHalfBytes(cache, rotated, d, first + d, page, row, is_key);
+    }
   }
 }
 
@@ -69,19 +88,21 @@ GPU_KERNEL(64) KvWrite(const KvWriteArguments a) {
   }
   const uint64_t at = (uint64_t{row} * cache.kv_heads + kv_head) * dims;
   for (uint32_t d = thread; d < dims; d += gpu::BlockThreads()) {
-    if (cache.keys_are_q8 == 0) {
+    if (cache.key_type == kHalfRows) {
       Halves(page, 0)[d * kPageRows + in_page] =
           static_cast<uint16_t>(gpu::FloatToHalf(a.k[at + d]));
     }
-    if (cache.values_are_q8 == 0) {
+    if (cache.value_type == kHalfRows) {
       Halves(page, cache.values_at)[in_page * dims + d] =
           static_cast<uint16_t>(gpu::FloatToHalf(a.v[at + d]));
     }
   }
   for (uint32_t d = thread * 32; d < dims; d += gpu::BlockThreads() * 32) {
-    if (cache.keys_are_q8 != 0) StoreQ8(cache, a.k + at, d, page, in_page, true);
-    if (cache.values_are_q8 != 0) StoreQ8(cache, a.v + at, d, page, in_page, false);
+    if (cache.key_type == kByteRows) StoreQ8(cache, a.k + at, d, page, in_page, true);
+    if (cache.value_type == kByteRows) StoreQ8(cache, a.v + at, d, page, in_page, false);
   }
+  if (cache.key_type == kHalfByteRows) StoreRotated(cache, a.k + at, page, in_page, true);
+  if (cache.value_type == kHalfByteRows) StoreRotated(cache, a.v + at, page, in_page, false);
   if (thread != 0) return;
   page[cache.positions_at + in_page] = StepWord(step, kStepPositionsAt, row);
   const uint32_t mark = Sequence(step, place.sequence, kMarkBy) == kMarkAttention

@@ -21,6 +21,12 @@ layout(push_constant) uniform Arguments {
 };
 shared float weights[kGroup * kSplits];  // Of each split's sums in the output.
 shared float log_sum_exp[kGroup];
+const bool kIsRotated = kValueType == kHalfByteRows;
+shared float rotated[kIsRotated ? kGroup * kHeadDim : 1u];  // [head][dimension]
+const uint kRotatedStride = 1;
+#define ROTATED(i) rotated[i]
+#define ROTATED_TYPE float
+#include "rotate.glsl"
 
 void Weigh(uint first_head) {
   const uint g = gl_LocalInvocationID.x;
@@ -44,6 +50,7 @@ void Weigh(uint first_head) {
   barrier();
 }
 
+/// Rotated back where values are rotated.
 void WriteOutput(uint first_head) {
   [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kGroup * kHeadDim; i += kThreads) {
     const uint g = i / kHeadDim, d = i % kHeadDim;
@@ -53,7 +60,17 @@ void WriteOutput(uint first_head) {
       const uint at = ((first_head + g) * kSplits + s) * (kHeadDim + 2u) + 2u + d;
       if (weight > 0.0) sum = fma(weight, partials.v[at], sum);
     }
-    o.v[(first_head + g) * kHeadDim + d] = sum;
+    if (kIsRotated) {
+      rotated[i] = sum;
+    } else {
+      o.v[first_head * kHeadDim + i] = sum;
+    }
+  }
+  if (!kIsRotated) return;
+  barrier();
+  Rotate(1u, kGroup * kHeadDim, kRotation);
+  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kGroup * kHeadDim; i += kThreads) {
+    o.v[first_head * kHeadDim + i] = rotated[i];
   }
 }
 

@@ -23,7 +23,7 @@ layout(push_constant) uniform Arguments {
   float scale;
 };
 const uint kGroup4 = (kGroup + 3u) / 4u;
-const uint kRowsEach = kKeysAreQ8 != 0 ? 1u : 2u;  // Rows a lane scores.
+const uint kRowsEach = kKeyType != kHalfRows ? 1u : 2u;  // Rows a lane scores.
 const uint kPageLanes = 32u / kRowsEach;
 const uint kPagesAtOnce = kThreads / kPageLanes;
 const uint kColumns = kHeadDim / 4u;  // Of values, in fours.
@@ -35,6 +35,12 @@ shared float lane_values[kThreads * kGroup];        // [lane][head]
 shared vec4 part_sums[kParts * kColumns];
 vec4 row_scores[kRowsEach * kGroup4];               // [row][head], of this lane
 
+const uint kRotatedStride = kGroup4;
+#define ROTATED(i) query[i]
+#define ROTATED_TYPE vec4
+#include "rotate.glsl"
+
+/// The group's queries, scaled, and rotated as keys are.
 void LoadQuery(uint first_head) {
   const uint count = kHeadDim * kGroup4 * 4u;
   [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < count; i += kThreads) {
@@ -43,6 +49,7 @@ void LoadQuery(uint first_head) {
     query[d * kGroup4 + g / 4u][g % 4u] = value;
   }
   barrier();
+  if (kKeyType == kHalfByteRows) Rotate(kGroup4, kHeadDim, kRotation);
 }
 
 /// Scores of this lane's rows of a page, the first of them `row`.
@@ -50,11 +57,11 @@ void ScoreRows(Page page, uint row) {
   [[unroll]] for (uint i = 0; i < kRowsEach * kGroup4; ++i) row_scores[i] = vec4(0.0);
   [[dont_unroll]] for (uint i = 0; i < kHeadDim / 4u; ++i) {
     vec4 key = vec4(0.0);
-    if (kKeysAreQ8 != 0) key = Key4(page, row, i);
+    if (kKeyType != kHalfRows) key = Key4(page, row, i);
     [[unroll]] for (uint c = 0; c < 4u; ++c) {
       const uint d = i * 4u + c;
       vec2 pair = vec2(key[c]);
-      if (kKeysAreQ8 == 0) pair = unpackHalf2x16(PageWord(page, (d * kPageRows + row) / 2u));
+      if (kKeyType == kHalfRows) pair = unpackHalf2x16(PageWord(page, (d * kPageRows + row) / 2u));
       [[unroll]] for (uint g = 0; g < kGroup4; ++g) {
         const vec4 a = query[d * kGroup4 + g];
         [[unroll]] for (uint r = 0; r < kRowsEach; ++r) {

@@ -34,6 +34,11 @@ shared float greatest[kQueries], total[kQueries], correction[kQueries], least[kQ
 shared uint visible[kQueries];
 shared uint stamp[32];
 
+const uint kRotatedStride = kQ4;
+#define ROTATED(i) query[i]
+#define ROTATED_TYPE vec4
+#include "rotate.glsl"
+
 struct Block {
   uint sequence, first_row, row_end;  // Rows of the step.
   uint head, table, last_page;
@@ -63,10 +68,11 @@ void LoadQueries(Block block, uint tile_row) {
     }
   }
   barrier();
+  if (kKeyType == kHalfByteRows) Rotate(kQ4, kHeadDim, kRotation);
 }
 
 void LoadKeys(Page page, uint slice, uint rows) {
-  if (kKeysAreQ8 != 0) {
+  if (kKeyType != kHalfRows) {
     [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kSlice / 4u * 32u; i += kThreads) {
       const uint row = i % 32u, column = slice * (kSlice / 4u) + i / 32u;
       const bool is_live = column * 4u < kHeadDim && row < rows;
@@ -131,9 +137,83 @@ void Softmax(uint page) {
   barrier();
 }
 
+// Dimensions slice * 64 + part * 8 + 0..7 of 4 queries, of this invocation.
+vec4 sum[4][kDimSlices * 2u];
+
+/// Whether the block has a row for a query, and where its output goes.
+bool IsLive(Block block, uint row, uint index) {
+  return row >= block.first_row && row < block.row_end && index < kBlockRows * kGroup;
+}
+uint OutputOf(uint row, uint index) {
+  return (FirstHead(row) + index % kGroup) * kHeadDim;
+}
+
+void Write(Block block, uint tile_row) {
+  const uint n4 = gl_LocalInvocationID.x / 8u, part = gl_LocalInvocationID.x % 8u;
+  [[unroll]] for (uint n = 0; n < 4u; ++n) {
+    const uint index = n4 * 4u + n, row = RowOf(tile_row, index);
+    if (!IsLive(block, row, index)) continue;
+    const uint at = OutputOf(row, index);
+    [[unroll]] for (uint c = 0; c < kDimSlices * 8u; ++c) {
+      const uint d = c / 8u * kSlice + part * 8u + c % 8u;
+      if (d < kHeadDim) o.v[at + d] = sum[n][c / 4u][c % 4u] / total[index];
+    }
+  }
+}
+
+/// Adds and subtracts fours of a slice of all queries that are `stride` fours apart.
+void AddAndSubtract(uint stride) {
+  [[dont_unroll]] for (uint i = gl_LocalInvocationID.x; i < kQueries * 8u; i += kThreads) {
+    const uint pair = i % 8u;
+    const uint first = i / 8u * 16u + pair / stride * 2u * stride + pair % stride;
+    const vec4 a = slice_of[first], b = slice_of[first + stride];
+    slice_of[first] = a + b;
+    slice_of[first + stride] = a - b;
+  }
+  barrier();
+}
+
+/// Rotates sums of rotated values back and writes them: slices with each other and neighbours in
+/// registers, the rest of a slice in shared memory, as [query][dimension / 4].
+void WriteRotated(Block block, uint tile_row) {
+  const uint thread = gl_LocalInvocationID.x, n4 = thread / 8u, part = thread % 8u;
+  [[unroll]] for (uint apart = 1u; apart < kDimSlices; apart *= 2u) {
+    if (kRotation <= apart * kSlice) continue;
+    [[unroll]] for (uint i = 0; i < 4u * kDimSlices * 2u; ++i) {
+      const uint n = i / (kDimSlices * 2u), c = i % (kDimSlices * 2u);
+      if ((c / 2u & apart) != 0u) continue;
+      const vec4 a = sum[n][c], b = sum[n][c + apart * 2u];
+      sum[n][c] = a + b;
+      sum[n][c + apart * 2u] = a - b;
+    }
+  }
+  [[unroll]] for (uint slice = 0; slice < kDimSlices; ++slice) {
+    [[unroll]] for (uint n = 0; n < 4u; ++n) {
+      const float factor = RotationScale() / total[n4 * 4u + n];
+      [[unroll]] for (uint half_slice = 0; half_slice < 2u; ++half_slice) {
+        vec4 x = sum[n][slice * 2u + half_slice];
+        x = vec4(x.x + x.y, x.x - x.y, x.z + x.w, x.z - x.w);
+        x = vec4(x.xy + x.zw, x.xy - x.zw);
+        slice_of[(n4 * 4u + n) * 16u + part * 2u + half_slice] = x * factor;
+      }
+    }
+    barrier();
+    [[unroll]] for (uint stride = 1u; stride < 16u; stride *= 2u) {
+      if (stride * 4u < kRotation) AddAndSubtract(stride);
+    }
+    [[dont_unroll]] for (uint i = thread; i < kQueries * kSlice; i += kThreads) {
+      const uint index = i / kSlice, row = RowOf(tile_row, index);
+      const uint d = slice * kSlice + i % kSlice;
+      if (IsLive(block, row, index) && d < kHeadDim) {
+        o.v[OutputOf(row, index) + d] = slice_of[i / 4u][i % 4u];
+      }
+    }
+    barrier();
+  }
+}
+
 void Attend(Block block, Cache cache, uint tile_row) {
   const uint n4 = gl_LocalInvocationID.x / 8u, part = gl_LocalInvocationID.x % 8u;
-  vec4 sum[4][kDimSlices * 2u];  // Dimensions slice * 64 + part * 8 + 0..7 of 4 queries.
   [[unroll]] for (uint n = 0; n < 4u; ++n) {
     [[unroll]] for (uint c = 0; c < kDimSlices * 2u; ++c) sum[n][c] = vec4(0.0);
   }
@@ -164,14 +244,10 @@ void Attend(Block block, Cache cache, uint tile_row) {
       barrier();
     }
   }
-  [[unroll]] for (uint n = 0; n < 4u; ++n) {
-    const uint index = n4 * 4u + n, row = RowOf(tile_row, index);
-    if (row < block.first_row || row >= block.row_end || index >= kBlockRows * kGroup) continue;
-    const uint at = (FirstHead(row) + index % kGroup) * kHeadDim;
-    [[unroll]] for (uint c = 0; c < kDimSlices * 8u; ++c) {
-      const uint d = c / 8u * kSlice + part * 8u + c % 8u;
-      if (d < kHeadDim) o.v[at + d] = sum[n][c / 4u][c % 4u] / total[index];
-    }
+  if (kValueType == kHalfByteRows) {
+    WriteRotated(block, tile_row);
+  } else {
+    Write(block, tile_row);
   }
 }
 

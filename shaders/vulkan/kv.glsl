@@ -2,21 +2,26 @@
 //
 // All offsets are in words and fold to constants when a pipeline is made for one geometry.
 layout(constant_id = 1) const uint kHeadDim = 64;
-layout(constant_id = 2) const uint kKeysAreQ8 = 0;
-layout(constant_id = 3) const uint kValuesAreQ8 = 0;
+layout(constant_id = 2) const uint kKeyType = 0;  // One of those below.
+layout(constant_id = 3) const uint kValueType = 0;
 layout(constant_id = 4) const uint kKvHeads = 1;  // G
 
+const uint kHalfRows = 0, kByteRows = 1, kHalfByteRows = 2;  // f16, q8_0, q4_0
 const uint kPageRows = 32;
 #define WORDS64(bytes) (((bytes) + 63u) / 64u * 16u)
 const uint kRowBlocks = kHeadDim / 32u;
-const uint kKeyScalesAt = WORDS64(kPageRows * kHeadDim * (kKeysAreQ8 != 0 ? 1u : 2u));
-const uint kValuesAt = kKeyScalesAt + (kKeysAreQ8 != 0 ? WORDS64(kPageRows * kRowBlocks * 2u) : 0u);
-const uint kValueScalesAt =
-    kValuesAt + WORDS64(kPageRows * kHeadDim * (kValuesAreQ8 != 0 ? 1u : 2u));
-const uint kPositionsAt =
-    kValueScalesAt + (kValuesAreQ8 != 0 ? WORDS64(kPageRows * kRowBlocks * 2u) : 0u);
+const uint kKeyBytes = kPageRows * kHeadDim * 2u >> kKeyType;
+const uint kValueBytes = kPageRows * kHeadDim * 2u >> kValueType;
+const uint kScaleWords = WORDS64(kPageRows * kRowBlocks * 2u);
+const uint kKeyScalesAt = WORDS64(kKeyBytes);
+const uint kValuesAt = kKeyScalesAt + (kKeyType != kHalfRows ? kScaleWords : 0u);
+const uint kValueScalesAt = kValuesAt + WORDS64(kValueBytes);
+const uint kPositionsAt = kValueScalesAt + (kValueType != kHalfRows ? kScaleWords : 0u);
 const uint kLastImportantAt = kPositionsAt + kPageRows;
 const uint kPageWords = kLastImportantAt + kPageRows;
+
+// Dimensions that q4_0 rows rotate together: the greatest power of two up to 256 that divides.
+const uint kRotation = (kHeadDim & (~kHeadDim + 1u)) < 256u ? kHeadDim & (~kHeadDim + 1u) : 256u;
 
 /// Where the pages of a plan are: Bindings::kv.
 struct Cache {
@@ -50,12 +55,19 @@ void SetPageHalf(Page page, uint part, uint i, uint bits) {
   atomicOr(page.slab.v[word], bits << shift);
 }
 
-/// Dimensions 4i..4i+3 of the key of a row. Halves as the device converts them.
+/// The low halves of the bytes of a word, as q4_0 has them.
+vec4 HalfBytes(uint word) {
+  return vec4(uvec4(word, word >> 8, word >> 16, word >> 24) & 15u) - 8.0;
+}
+
+/// Dimensions 4i..4i+3 of the key of a row; of q4_0 rows as they are held, rotated. Halves as the
+/// device converts them.
 vec4 Key4(Page page, uint row, uint i) {
-  if (kKeysAreQ8 != 0) {
+  if (kKeyType != kHalfRows) {
     const float scale =
         HalfToFloat(PageHalf(page, kKeyScalesAt, i / 8u * kPageRows + row));
-    return scale * SignedBytes(PageWord(page, i * kPageRows + row));
+    if (kKeyType == kByteRows) return scale * SignedBytes(PageWord(page, i * kPageRows + row));
+    return scale * HalfBytes(PageWord(page, i / 2u * kPageRows + row) >> (i % 2u * 4u));
   }
   vec4 key;
   [[unroll]] for (uint j = 0; j < 4; ++j) {
@@ -65,11 +77,16 @@ vec4 Key4(Page page, uint row, uint i) {
   return key;
 }
 
-/// Dimensions 4i..4i+3 of the value of a row.
+/// Dimensions 4i..4i+3 of the value of a row; of q4_0 rows as they are held, rotated.
 vec4 Value4(Page page, uint row, uint i) {
-  if (kValuesAreQ8 != 0) {
-    const float scale = HalfToFloat(PageHalf(page, kValueScalesAt, row * kRowBlocks + i / 8u));
-    return scale * SignedBytes(PageWord(page, kValuesAt + (row * kHeadDim) / 4u + i));
+  if (kValueType != kHalfRows) {
+    const uint block = row * kRowBlocks + i / 8u;
+    const float scale = HalfToFloat(PageHalf(page, kValueScalesAt, block));
+    if (kValueType == kByteRows) {
+      return scale * SignedBytes(PageWord(page, kValuesAt + (row * kHeadDim) / 4u + i));
+    }
+    const uint word = PageWord(page, kValuesAt + block * 4u + i % 4u);
+    return scale * HalfBytes(word >> (i / 4u % 2u * 4u));
   }
   const uint word = kValuesAt + (row * kHeadDim) / 2u + i * 2u;
   return vec4(unpackHalf2x16(PageWord(page, word)), unpackHalf2x16(PageWord(page, word + 1u)));

@@ -120,8 +120,8 @@ void MoveHalves(Page from, Page to, uint part, uint from_index, uint to_index) {
 }
 
 void MoveRow(Page from, uint a, Page to, uint b) {
-  if (kKeysAreQ8 != 0) {
-    [[dont_unroll]] for (uint i = 0; i < kHeadDim / 4u; ++i) {
+  if (kKeyType != kHalfRows) {
+    [[dont_unroll]] for (uint i = 0; i < kHeadDim / 2u >> kKeyType; ++i) {
       to.slab.v[to.at + i * kPageRows + b] = from.slab.v[from.at + i * kPageRows + a];
     }
     [[dont_unroll]] for (uint i = 0; i < kRowBlocks; ++i) {
@@ -132,12 +132,12 @@ void MoveRow(Page from, uint a, Page to, uint b) {
       MoveHalves(from, to, 0u, i * kPageRows + a, i * kPageRows + b);
     }
   }
-  const uint row_words = kHeadDim / (kValuesAreQ8 != 0 ? 4u : 2u);
+  const uint row_words = kHeadDim / 2u >> kValueType;
   [[dont_unroll]] for (uint i = 0; i < row_words; ++i) {
     to.slab.v[to.at + kValuesAt + b * row_words + i] =
         from.slab.v[from.at + kValuesAt + a * row_words + i];
   }
-  if (kValuesAreQ8 != 0) {
+  if (kValueType != kHalfRows) {
     [[dont_unroll]] for (uint i = 0; i < kRowBlocks; ++i) {
       MoveHalves(from, to, kValueScalesAt, a * kRowBlocks + i, b * kRowBlocks + i);
     }

@@ -9,6 +9,7 @@
 #include "kv.glsl"
 #include "quantize.glsl"
 #include "rope.glsl"
+#include "rotate.glsl"
 #include "rows.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kThreads = 64;
@@ -63,11 +64,70 @@ void TurnBlock(Page page, uint row, uint block, uint positions, bool backwards) 
   SetPageHalf(page, kKeyScalesAt, block * kPageRows + row, FloatToHalf(new_scale.x));
 }
 
+float own[kRotation];  // Dimensions of a key that rotate together.
+
+void RotateOwn() {
+  [[dont_unroll]] for (uint stride = 1u; stride < kRotation; stride *= 2u) {
+    [[dont_unroll]] for (uint pair = 0u; pair < kRotation / 2u; ++pair) {
+      const uint d = pair / stride * 2u * stride + pair % stride;
+      const float a = own[d], b = own[d + stride];
+      own[d] = a + b;
+      own[d + stride] = a - b;
+    }
+  }
+  [[dont_unroll]] for (uint d = 0u; d < kRotation; ++d) own[d] *= RotationScale();
+}
+
+void StoreOwn(Page page, uint row, uint at, uint block) {
+  float least = own[at], most = least;
+  [[dont_unroll]] for (uint d = at + 1u; d < at + 32u; ++d) {
+    least = min(least, own[d]);
+    most = max(most, own[d]);
+  }
+  const vec2 scale = HalfByteScaleOf(least, most);
+  SetPageHalf(page, kKeyScalesAt, block * kPageRows + row, FloatToHalf(scale.x));
+  [[dont_unroll]] for (uint w = 0u; w < 4u; ++w) {
+    uint word = 0u;
+    [[unroll]] for (uint j = 0u; j < 4u; ++j) {
+      word |= QuantHalfByte(own[at + w * 8u + j], scale.y) << (8u * j);
+      word |= QuantHalfByte(own[at + w * 8u + 4u + j], scale.y) << (8u * j + 4u);
+    }
+    page.slab.v[page.at + (block * 4u + w) * kPageRows + row] = word;
+  }
+}
+
+/// Dimensions that rotate together, from `first` on: back, turned, and forth again.
+void TurnRotated(Page page, uint row, uint first, uint positions, bool backwards) {
+  [[dont_unroll]] for (uint d = 0u; d < kRotation; d += 4u) {
+    const vec4 four = Key4(page, row, (first + d) / 4u);
+    [[unroll]] for (uint j = 0u; j < 4u; ++j) own[d + j] = four[j];
+  }
+  RotateOwn();
+  const uint turned = min(kRotation / 2u, pairs - first / 2u);
+  [[dont_unroll]] for (uint i = 0u; i < turned; ++i) {
+    vec2 cos_sin = TurnOf(frequencies, first / 2u + i, positions);
+    if (backwards) cos_sin.y = -cos_sin.y;
+    const vec2 both = Turn(vec2(own[2u * i], own[2u * i + 1u]), cos_sin);
+    own[2u * i] = both.x;
+    own[2u * i + 1u] = both.y;
+  }
+  RotateOwn();
+  [[dont_unroll]] for (uint d = 0u; d < kRotation; d += 32u) {
+    StoreOwn(page, row, d, (first + d) / 32u);
+  }
+}
+
 void TurnKey(Page page, uint row, uint old_position, uint new_position) {
   const bool backwards = new_position < old_position;
   const uint positions = backwards ? old_position - new_position : new_position - old_position;
-  if (kKeysAreQ8 == 0) {
+  if (kKeyType == kHalfRows) {
     TurnHalves(page, row, positions, backwards);
+    return;
+  }
+  if (kKeyType == kHalfByteRows) {
+    [[dont_unroll]] for (uint first = 0; first < 2u * pairs; first += kRotation) {
+      TurnRotated(page, row, first, positions, backwards);
+    }
     return;
   }
   [[dont_unroll]] for (uint block = 0; block * 16u < pairs; ++block) {

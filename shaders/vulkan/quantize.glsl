@@ -1,7 +1,7 @@
 // f32 rows to the bytes of a KV page, exact to the byte (runtime/ops/kv_page.h).
 //
-// Vulkan lets a device round a division as it likes, so the two divisions of q8_0 are done in
-// integers and rounded to nearest even.
+// Vulkan lets a device round a division as it likes, so the two divisions of q8_0 and the one of
+// q4_0 that is not by a power of two are done in integers and rounded to nearest even.
 
 /// x / 127 for normal x > 0 with a normal quotient.
 float By127(float x) {
@@ -41,4 +41,17 @@ vec2 ScaleOf(float greatest) {
 int Quant(float x, float inverse) {
   precise const float product = x * inverse;
   return int(clamp(roundEven(product), -127.0, 127.0));
+}
+
+/// The same for 32 rotated dimensions between `least` and `most`, in half bytes.
+vec2 HalfByteScaleOf(float least, float most) {
+  const float greatest = most >= -least ? most : least;
+  if (abs(greatest) < 9.5367431640625e-7) return vec2(0.0);  // 2^-20
+  const float d = greatest * -0.125;
+  return vec2(d, d < 0.0 ? -Reciprocal(-d) : Reciprocal(d));
+}
+
+uint QuantHalfByte(float x, float inverse) {
+  precise const float product = x * inverse;
+  return uint(int(clamp(roundEven(product), -8.0, 7.0)) + 8);
 }

@@ -102,16 +102,19 @@ void AddUnits(double units, double off, uint32_t slot, HeadModel* model) {
 
 /// What one row and query head do to the model; returns M of the docstring.
 double Attend(std::span<const float> q, float scale, uint32_t visible, const Judge& judge,
-              bool is_half, HeadModel* model) {
+              DType k_type, HeadModel* model) {
   std::vector<double> scores(visible);
   double greatest = -HUGE_VAL, magnitude = 0.0;
   for (uint32_t s = 0; s < visible; ++s) {
-    double dot = 0.0, sum = 0.0;
+    double dot = 0.0, sum = 0.0, q_squares = 0.0, k_squares = 0.0;
     for (size_t d = 0; d < q.size(); ++d) {
       const double product = double{q[d]} * double{model->k[s][d]};
       dot += product;
       sum += std::fabs(product);
+      q_squares += double{q[d]} * q[d];
+      k_squares += double{model->k[s][d]} * model->k[s][d];
     }
+    if (k_type == DType::kQ4_0) sum = std::sqrt(q_squares * k_squares);
     scores[s] = scale * dot;
     greatest = std::max(greatest, scores[s]);
     magnitude = std::max(magnitude, scale * sum);
@@ -119,7 +122,8 @@ double Attend(std::span<const float> q, float scale, uint32_t visible, const Jud
   if (!judge.is_judged) return magnitude;
   double total = 0.0;
   for (double score : scores) total += std::exp(score - greatest);
-  const double tolerance = is_half ? 1e-4 + 1e-6 * magnitude : 1e-3 + 4e-5 * magnitude;
+  const double tolerance =
+      k_type == DType::kF16 ? 1e-4 + 1e-6 * magnitude : 1e-3 + 4e-5 * magnitude;
   for (uint32_t s = 0; s < visible; ++s) {
     const double log_share = scores[s] - greatest - std::log(total);
     if (judge.mark_by == MarkBy::kAttention) {
@@ -173,8 +177,7 @@ void Model::AddHead(uint32_t s, uint32_t kv_head) {
   const uint32_t head = (kLayers - 1) * shape_.kv_heads + kv_head;
   const uint32_t resident = scene_.step->counts(s)[head];
   const KvGeometry& geometry = scene_.cache.geometry();
-  const bool k_half = geometry.k_type == DType::kF16;
-  const bool all_half = k_half && geometry.v_type == DType::kF16;
+  const bool all_half = geometry.k_type == DType::kF16 && geometry.v_type == DType::kF16;
   HeadModel model = MakeHead(scene_.cache, sequence.table, head, resident + sequence.rows);
   for (uint32_t i = 0; i < sequence.rows; ++i) {
     const uint32_t step = sequence.clock + i + 1, visible = resident + i + 1;
@@ -187,7 +190,7 @@ void Model::AddHead(uint32_t s, uint32_t kv_head) {
       const size_t row = sequence.first_row + i, h = kv_head * shape_.group + j;
       const size_t at = (row * op_.q.shape[1] + h) * shape_.head_dim;
       const double magnitude = Attend(scene_.At(op_.q).subspan(at, shape_.head_dim), op_.scale,
-                                      visible, judge, k_half, &model);
+                                      visible, judge, geometry.k_type, &model);
       const double bound = all_half ? 2e-5 + 1e-6 * magnitude : 2e-4 + 4e-5 * magnitude;
       std::fill_n(allowed.begin() + static_cast<ptrdiff_t>(at), shape_.head_dim,
                   bound * model.v_greatest[visible - 1]);
@@ -252,14 +255,21 @@ class AttendCases : public OpTest {
     }
   }
 
+  /// With keys and values of the same type, of each, and with one mixed pair: the next of all.
   void CheckTypes(const Shape& s) {
-    for (DType k_type : {DType::kF16, DType::kQ8_0}) {
-      for (DType v_type : {DType::kF16, DType::kQ8_0}) {
-        const bool is_half = k_type == DType::kF16 && v_type == DType::kF16;
-        if (is_half || s.head_dim % 32 == 0) Check(s, k_type, v_type);
-      }
+    if (s.head_dim % 32 != 0) return Check(s, DType::kF16, DType::kF16);
+    const std::vector<std::pair<DType, DType>> pairs = RowTypes();
+    for (size_t i = 0; i < pairs.size(); ++i) {
+      const auto& [k_type, v_type] = pairs[i];
+      if (k_type == v_type || i == mixed_) Check(s, k_type, v_type);
     }
+    do {
+      mixed_ = (mixed_ + 1) % pairs.size();
+    } while (pairs[mixed_].first == pairs[mixed_].second);
   }
+
+ private:
+  size_t mixed_ = 1;  // In RowTypes().
 };
 
 INSTANTIATE_TEST_SUITE_P(On, AttendCases, testing::ValuesIn(Targets()), TargetName);
@@ -270,6 +280,7 @@ TEST_P(AttendCases, Decode) {
   }
   CheckTypes({1, 1, 32, {{1, 77, 0}}});
   CheckTypes({2, 8, 128, {{1, 200, 50}}});
+  CheckTypes({2, 3, 96, {{1, 70, 9}}});
   CheckTypes({2, 1, 20, {{1, 100, 3}}});
   CheckTypes({1, 5, 84, {{1, 40, 0}}});
 }
@@ -281,6 +292,9 @@ TEST_P(AttendCases, Prefill) {
   CheckTypes({2, 1, 64, {{200, 0, 0}}});
   CheckTypes({1, 8, 32, {{33, 100, 0}}});
   CheckTypes({2, 3, 128, {{40, 250, 100}}});
+  CheckTypes({1, 2, 96, {{20, 40, 0}}});
+  CheckTypes({1, 2, 224, {{20, 40, 0}}});
+  CheckTypes({1, 2, 256, {{20, 40, 0}}});
   CheckTypes({2, 2, 20, {{9, 30, 0}}});
 }
 
@@ -288,11 +302,12 @@ TEST_P(AttendCases, Prefill) {
 // their dimensions, and 37 heads have no even parts.
 TEST_P(AttendCases, ManyQueryHeadsOfAKvHead) {
   for (uint32_t rows : {1u, 20u}) {
-    for (DType type : {DType::kF16, DType::kQ8_0}) {
+    for (DType type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
       Check({1, 40, 64, {{rows, 77, 0}}}, type, type);
       Check({1, 32, 256, {{rows, 40, 0}}}, type, type);
     }
     Check({2, 32, 128, {{rows, 50, 9}}}, DType::kF16, DType::kQ8_0);
+    Check({2, 32, 96, {{rows, 50, 9}}}, DType::kQ4_0, DType::kQ4_0);
     Check({2, 37, 32, {{rows, 70, 3}, {2, 9, 0}}}, DType::kF16, DType::kF16);
   }
 }
@@ -301,6 +316,7 @@ TEST_P(AttendCases, PrefillOverALongCache) {
   CheckTypes({1, 3, 64, {{33, 3000, 0}}});
   Check({3, 3, 64, {{200, 1000, 500}}}, DType::kF16, DType::kF16);
   Check({3, 3, 64, {{200, 1000, 500}}}, DType::kQ8_0, DType::kQ8_0);
+  Check({3, 3, 64, {{200, 1000, 500}}}, DType::kQ4_0, DType::kQ4_0);
 }
 
 TEST_P(AttendCases, SequencesTogether) {

@@ -56,15 +56,19 @@ template <class F>
 void HostCache::ForEachPiece(Place place, F&& f) {
   std::byte* page = Page(place);
   const uint32_t row = place.slot % kPageRows;
-  const uint32_t k_bytes = geometry_.k_type == DType::kF16 ? 2 : 1;
-  const uint32_t v_bytes = geometry_.v_type == DType::kF16 ? 2 : 1;
-  for (uint32_t d = 0; d < geometry_.head_dim; ++d) {
-    f(page + layout_.k + layout_.KIndex(row, d) * k_bytes, k_bytes);
-    f(page + layout_.v + layout_.VIndex(row, d) * v_bytes, v_bytes);
-    if (d % 32 != 0) continue;
-    if (k_bytes == 1) f(page + layout_.k_scale + layout_.KScaleIndex(row, d) * 2, 2u);
-    if (v_bytes == 1) f(page + layout_.v_scale + layout_.VScaleIndex(row, d) * 2, 2u);
-  }
+  const auto side = [&](DType type, bool is_k) {
+    const uint32_t bytes = type == DType::kF16 ? 2 : 1;
+    for (uint32_t d = 0; d < geometry_.head_dim; ++d) {
+      const uint32_t at = is_k ? layout_.KIndex(row, d) : layout_.VIndex(row, d);
+      const bool is_high = type == DType::kQ4_0 && (is_k ? d % 8 >= 4 : d % 32 >= 16);
+      if (!is_high) f(page + (is_k ? layout_.k : layout_.v) + at * bytes, bytes);
+      if (type == DType::kF16 || d % 32 != 0) continue;
+      const uint32_t scale = is_k ? layout_.KScaleIndex(row, d) : layout_.VScaleIndex(row, d);
+      f(page + (is_k ? layout_.k_scale : layout_.v_scale) + scale * 2, 2u);
+    }
+  };
+  side(geometry_.k_type, true);
+  side(geometry_.v_type, false);
   f(reinterpret_cast<std::byte*>(&Word(place, layout_.positions)), 4u);
   f(reinterpret_cast<std::byte*>(&Word(place, layout_.last_important)), 4u);
 }
@@ -86,7 +90,53 @@ void HostCache::SetRow(Place place, std::span<const std::byte> row) {
   CORM_CHECK(from == row.data() + row.size());
 }
 
+std::vector<float> Rotated(std::span<const float> row) {
+  size_t block = 1;
+  while (row.size() % (block * 2) == 0 && block < 256) block *= 2;
+  std::vector<float> x(row.begin(), row.end());
+  for (size_t first = 0; first < x.size(); first += block) {
+    for (size_t stride = 1; stride < block; stride *= 2) {
+      const std::vector<float> old = x;
+      for (size_t i = first; i < first + block; ++i) {
+        const bool is_second = ((i - first) & stride) != 0;
+        x[i] = is_second ? old[i - stride] - old[i] : old[i] + old[i + stride];
+      }
+    }
+  }
+  const float factor = static_cast<float>(1.0 / std::sqrt(static_cast<double>(block)));
+  for (float& element : x) element *= factor;
+  return x;
+}
+
+void HostCache::EncodeHalfBytes(Place place, bool is_k, std::span<const float> row) {
+  std::byte* page = Page(place);
+  const uint32_t r = place.slot % kPageRows;
+  std::byte* values = page + (is_k ? layout_.k : layout_.v);
+  uint16_t* scales = reinterpret_cast<uint16_t*>(page + (is_k ? layout_.k_scale : layout_.v_scale));
+  const std::vector<float> x = Rotated(row);
+  for (uint32_t first = 0; first < x.size(); first += 32) {
+    float greatest = 0.0f;
+    for (uint32_t d = first; d < first + 32; ++d) {
+      const bool is_greater = std::fabs(x[d]) > std::fabs(greatest);
+      if (is_greater || x[d] == std::fabs(greatest)) greatest = x[d];
+    }
+    const float scale = std::fabs(greatest) < 0x1p-20f ? 0.0f : greatest / -8.0f;
+    scales[is_k ? layout_.KScaleIndex(r, first) : layout_.VScaleIndex(r, first)] = F32ToF16(scale);
+    for (uint32_t d = first; d < first + 32; ++d) {
+      const float q = scale == 0.0f ? 0.0f : std::nearbyint(x[d] * (1.0f / scale));
+      const auto half = static_cast<uint8_t>(std::fmin(7.0f, std::fmax(-8.0f, q)) + 8.0f);
+      std::byte& byte = values[is_k ? layout_.KIndex(r, d) : layout_.VIndex(r, d)];
+      const bool is_high = is_k ? d % 8 >= 4 : d % 32 >= 16;
+      byte = is_high ? (byte & std::byte{0x0f}) | std::byte{half} << 4
+                     : (byte & std::byte{0xf0}) | std::byte{half};
+    }
+  }
+}
+
 void HostCache::Encode(Place place, bool is_k, std::span<const float> row) {
+  if ((is_k ? geometry_.k_type : geometry_.v_type) == DType::kQ4_0) {
+    return EncodeHalfBytes(place, is_k, row);
+  }
   std::byte* page = Page(place);
   const uint32_t r = place.slot % kPageRows;
   std::byte* values = page + (is_k ? layout_.k : layout_.v);
@@ -115,17 +165,23 @@ std::vector<float> HostCache::Decode(Place place, bool is_k) const {
   const std::byte* values = page + (is_k ? layout_.k : layout_.v);
   const uint16_t* scales =
       reinterpret_cast<const uint16_t*>(page + (is_k ? layout_.k_scale : layout_.v_scale));
+  const DType type = is_k ? geometry_.k_type : geometry_.v_type;
   std::vector<float> row(geometry_.head_dim);
   for (uint32_t d = 0; d < row.size(); ++d) {
     const uint32_t at = is_k ? layout_.KIndex(r, d) : layout_.VIndex(r, d);
-    if ((is_k ? geometry_.k_type : geometry_.v_type) == DType::kF16) {
+    if (type == DType::kF16) {
       row[d] = F16ToF32(reinterpret_cast<const uint16_t*>(values)[at]);
-    } else {
-      const uint32_t scale_at = is_k ? layout_.KScaleIndex(r, d) : layout_.VScaleIndex(r, d);
-      row[d] = F16ToF32(scales[scale_at]) * reinterpret_cast<const int8_t*>(values)[at];
+      continue;
     }
+    const uint32_t scale_at = is_k ? layout_.KScaleIndex(r, d) : layout_.VScaleIndex(r, d);
+    int32_t quant = reinterpret_cast<const int8_t*>(values)[at];
+    if (type == DType::kQ4_0) {
+      const bool is_high = is_k ? d % 8 >= 4 : d % 32 >= 16;
+      quant = (is_high ? quant >> 4 & 15 : quant & 15) - 8;
+    }
+    row[d] = F16ToF32(scales[scale_at]) * static_cast<float>(quant);
   }
-  return row;
+  return type == DType::kQ4_0 ? Rotated(row) : row;
 }
 
 void HostCache::SetK(Place place, std::span<const float> row) {
@@ -145,7 +201,7 @@ float HostCache::KScale(Place place, uint32_t dim) const {
   if (geometry_.k_type == DType::kF16) return 0.0f;
   const uint16_t* scales =
       reinterpret_cast<const uint16_t*>(Mutable().Page(place) + layout_.k_scale);
-  return F16ToF32(scales[layout_.KScaleIndex(place.slot % kPageRows, dim)]);
+  return std::fabs(F16ToF32(scales[layout_.KScaleIndex(place.slot % kPageRows, dim)]));
 }
 
 }  // namespace cormorant::conformance

@@ -16,6 +16,9 @@ namespace cormorant::conformance {
 
 constexpr std::byte kCanary{0xff};  // NaN as f16, bf16 and f32; no page, no token, no position.
 
+/// A row after the transform of q4_0 rows, which is also the way back.
+std::vector<float> Rotated(std::span<const float> row);
+
 /// Where a row of the cache is.
 struct Place {
   uint32_t table = 0;
@@ -44,7 +47,7 @@ class HostCache {
   /// Every byte of a row: K, V, their scales, position and last_important.
   std::vector<std::byte> Row(Place place) const;
   void SetRow(Place place, std::span<const std::byte> row);
-  /// The greatest K scale of the block of 32 dimensions around `dim`; 0 for f16 rows.
+  /// The magnitude of the K scale of the block of 32 dimensions around `dim`; 0 for f16 rows.
   float KScale(Place place, uint32_t dim) const;
 
   const KvGeometry& geometry() const { return geometry_; }
@@ -63,6 +66,7 @@ class HostCache {
   std::byte* Page(Place place);
   uint32_t& Word(Place place, uint32_t part);
   void Encode(Place place, bool is_k, std::span<const float> row);
+  void EncodeHalfBytes(Place place, bool is_k, std::span<const float> row);
   std::vector<float> Decode(Place place, bool is_k) const;
   /// Calls f(pointer, bytes) for every piece of a row.
   template <class F>

@@ -89,6 +89,9 @@ TEST_P(KvCompactTest, RowsAndSlotsAreExact) {
       shapes.push_back({DType::kQ8_0, DType::kQ8_0, 64, 300, 5, rank, amount});
       shapes.push_back({DType::kQ8_0, DType::kF16, 96, 33, 1, rank, amount});
       shapes.push_back({DType::kF16, DType::kQ8_0, 32, 1500, 40, rank, amount});
+      shapes.push_back({DType::kQ4_0, DType::kQ4_0, 64, 300, 5, rank, amount});
+      shapes.push_back({DType::kQ4_0, DType::kQ8_0, 96, 70, 9, rank, amount});
+      shapes.push_back({DType::kF16, DType::kQ4_0, 32, 33, 1, rank, amount});
       shapes.push_back({DType::kF16, DType::kF16, 20, 32, 3, rank, amount});
     }
   }

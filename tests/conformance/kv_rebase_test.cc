@@ -118,10 +118,14 @@ class KvRebaseCases : public OpTest {
       }
       Turned turned =
           TurnKey(s, factors, scene.cache.K(place), double(moved_to) - double(position(slots[j])));
-      for (uint32_t d = 0; s.k_type == DType::kQ8_0 && d < s.head_dim; ++d) {
+      for (uint32_t d = 0; s.k_type != DType::kF16 && d < s.head_dim; ++d) {
         turned.allowed[d] = 1.2 * got.KScale(place, d);
       }
-      Compare(row, got.K(place), turned.key, turned.allowed);
+      if (s.k_type == DType::kQ4_0) {  // The bound is on the key as the page holds it.
+        Compare(row, Rotated(got.K(place)), Rotated(turned.key), turned.allowed);
+      } else {
+        Compare(row, got.K(place), turned.key, turned.allowed);
+      }
     }
   }
 
@@ -143,12 +147,13 @@ class KvRebaseCases : public OpTest {
 INSTANTIATE_TEST_SUITE_P(On, KvRebaseCases, testing::ValuesIn(Targets()), TargetName);
 
 TEST_P(KvRebaseCases, KeysAndPositions) {
-  for (DType k_type : {DType::kF16, DType::kQ8_0}) {
+  for (DType k_type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
     Check({k_type, DType::kF16, 64, 64, 300, 300, 100000.0f, 1.0f, false});
     Check({k_type, DType::kF16, 64, 32, 100, 5000, 10000.0f, 1.0f, true});
     Check({k_type, DType::kQ8_0, 128, 128, 33, 40, 500000.0f, 0.5f, true});
     Check({k_type, DType::kQ8_0, 32, 2, 1, 1, 10000.0f, 1.0f, false});
     Check({k_type, DType::kF16, 96, 96, 31, 900000, 10000.0f, 1.0f, false});
+    Check({k_type, DType::kQ4_0, 256, 96, 40, 100, 10000.0f, 1.0f, false});
   }
   Check({DType::kF16, DType::kF16, 20, 20, 70, 100, 10000.0f, 1.0f, false});
 }
@@ -176,7 +181,7 @@ struct DecodeStep {
 
 TEST_P(KvRebaseTest, AttentionDoesNotNotice) {
   constexpr uint32_t kRows = 150, kFirst = 1000;
-  for (DType type : {DType::kF16, DType::kQ8_0}) {
+  for (DType type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
     const KvGeometry geometry = Geometry(1, 64, type, type, kRows + 1);
     const RopeSpec rope{64, 10000.0f, 1.0f, {}};
     DecodeStep before(geometry, rope, kRows, kFirst + kRows);
@@ -206,9 +211,9 @@ TEST_P(KvRebaseTest, AttentionDoesNotNotice) {
     Outcome at_last;
     if (!RunOn(backend(), what, after.scene, &at_last)) continue;
     const Tensor& o = before.scene.op<AttendOp>(3).o;
-    // A key is rounded a second time: 2^-11 of it (f16) or half a scale step, 1/80 of its
-    // deviation.
-    const double allowed = type == DType::kF16 ? 3e-3 : 4e-2;
+    // A key is rounded a second time: 2^-11 of it (f16) or half a scale step, 1/80 (q8_0) or 1/6
+    // (q4_0) of its deviation.
+    const double allowed = type == DType::kF16 ? 3e-3 : type == DType::kQ8_0 ? 4e-2 : 0.5;
     Compare(what, at_last.At(o), at_first.At(o), std::vector<double>(o.elements(), allowed));
   }
 }

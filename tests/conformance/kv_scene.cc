@@ -11,6 +11,15 @@ KvGeometry Geometry(uint32_t kv_heads, uint32_t head_dim, DType k_type, DType v_
           k_type,  v_type,   static_cast<uint32_t>(CeilDiv(std::max(rows, 1u), kPageRows))};
 }
 
+std::vector<std::pair<DType, DType>> RowTypes() {
+  std::vector<std::pair<DType, DType>> pairs;
+  for (DType k_type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+    for (DType v_type : {DType::kF16, DType::kQ8_0, DType::kQ4_0})
+      pairs.push_back({k_type, v_type});
+  }
+  return pairs;
+}
+
 std::string Describe(const KvGeometry& geometry) {
   return absl::StrCat("E ", geometry.head_dim, " G ", geometry.kv_heads, " ",
                       Info(geometry.k_type).name, ":", Info(geometry.v_type).name);

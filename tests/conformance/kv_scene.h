@@ -1,6 +1,7 @@
 // Sequences over a host cache: what the tests of the cache ops set up.
 #pragma once
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "tests/conformance/harness.h"
@@ -12,6 +13,9 @@ constexpr uint32_t kLayers = 2;  // The ops under test run on the last: a forgot
 /// A geometry that holds `rows` rows a head.
 KvGeometry Geometry(uint32_t kv_heads, uint32_t head_dim, DType k_type, DType v_type,
                     uint32_t rows);
+
+/// Every pair of types that rows of keys and of values may have.
+std::vector<std::pair<DType, DType>> RowTypes();
 
 /// "E 64 G 3 f16:q8_0".
 std::string Describe(const KvGeometry& geometry);

@@ -3,7 +3,8 @@
 // Method: the pages after the op are compared byte by byte with pages that the test encodes itself,
 // all other pages included. Sequences of one and of many rows, over page boundaries, different
 // counts in each head, pinned rows. Values that break naive rounding: ties, f16 subnormals and
-// overflow, zero blocks, an outlier, 1e-30, and blocks whose quotients lie at a half.
+// overflow, zero blocks, an outlier, 1e-30, and blocks whose quotients lie at a half. Rows of q4_0
+// also get values that are hard after their rotation.
 #include <algorithm>
 #include <cmath>
 
@@ -37,6 +38,32 @@ void MakeHard(uint32_t row, std::span<float> values) {
       return;
     default: return;
   }
+}
+
+/// Rows that are hard once they are rotated: exactly so where a head is 64 dimensions or 256.
+void MakeHardRotated(uint32_t row, std::span<float> values) {
+  std::vector<float> x(values.begin(), values.end());
+  const auto block = std::span<float>(x).first(32);
+  switch (row) {
+    case 7:  // Of two that are as great the positive one counts: quotients -7.5, -6.5 .. 8.
+    case 8:
+      for (size_t i = 0; i < 32; ++i) block[i] = (static_cast<float>(i % 16) - 7.5f) / 32.0f;
+      block[row] = -0.25f;
+      block[31 - row] = 0.25f;
+      break;
+    case 9: std::fill(block.begin(), block.end(), 0.0f); break;
+    case 10:
+      std::fill(block.begin(), block.end(), 0x1p-21f);
+      block[3] = -0x1p-20f;
+      break;
+    case 11: std::fill(block.begin(), block.end(), 0x1.fffp-21f); break;
+    case 12:  // The greatest is negative: the others' quotients lie at a half, one at 8.
+      for (size_t i = 0; i < 32; ++i) block[i] = (static_cast<float>(i % 15) - 7.5f) / 32.0f;
+      block[30] = -0.25f;
+      break;
+    default: return;
+  }
+  std::ranges::copy(Rotated(x), values.begin());
 }
 
 /// The cache as it must be afterwards.
@@ -73,14 +100,13 @@ TEST_P(KvWriteTest, BytesAreExact) {
     uint32_t kv_heads, head_dim, bucket;
     std::vector<SequenceShape> sequences;
   };
-  for (const auto& [k_type, v_type] :
-       {std::pair(DType::kF16, DType::kF16), std::pair(DType::kQ8_0, DType::kQ8_0),
-        std::pair(DType::kQ8_0, DType::kF16), std::pair(DType::kF16, DType::kQ8_0)}) {
+  for (const auto& [k_type, v_type] : RowTypes()) {
     const bool is_half = k_type == DType::kF16 && v_type == DType::kF16;
     for (const Shape& s :
          {Shape{3, 64, 1, {{1, 0, 0}}}, Shape{1, 32, 1, {{1, 31, 0}}},
           Shape{2, 128, 1, {{1, 32, 0}}}, Shape{3, 64, 100, {{97, 17, 17}}},
-          Shape{2, 64, 16, {{1, 40, 9}, {7, 0, 0}, {3, 63, 40}}}, Shape{2, 84, 9, {{9, 30, 5}}}}) {
+          Shape{2, 64, 16, {{1, 40, 9}, {7, 0, 0}, {3, 63, 40}}}, Shape{2, 84, 9, {{9, 30, 5}}},
+          Shape{2, 96, 16, {{14, 20, 0}}}, Shape{1, 256, 16, {{14, 31, 0}}}}) {
       if (s.head_dim % 32 != 0 && !is_half) continue;
       Scene scene(s.head_dim + s.bucket, s.bucket);
       const uint32_t sequences = static_cast<uint32_t>(s.sequences.size());
@@ -102,7 +128,11 @@ TEST_P(KvWriteTest, BytesAreExact) {
         scene.FillNormal(tensor, live);
         const size_t width = size_t{s.kv_heads} * s.head_dim;
         for (uint32_t row = 0; row < live; ++row) {
-          MakeHard(row, scene.At(tensor).subspan(row * width, s.head_dim));
+          const auto values = scene.At(tensor).subspan(row * width, s.head_dim);
+          MakeHard(row, values);
+          if ((tensor.offset == op.k.offset ? k_type : v_type) == DType::kQ4_0) {
+            MakeHardRotated(row, values);
+          }
         }
       }
       const std::string what = absl::StrCat("kv_write ", Describe(scene.cache.geometry()), " R ",

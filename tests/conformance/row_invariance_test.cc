@@ -110,7 +110,7 @@ TEST_P(RowInvarianceTest, RowWiseOps) {
 
 TEST_P(RowInvarianceTest, Attention) {
   constexpr uint32_t kResident = 100, kHeads = 6, kKvHeads = 2, kDim = 64;
-  for (DType type : {DType::kF16, DType::kQ8_0}) {
+  for (DType type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
     const auto prepare = [&](Scene& scene, uint32_t rows) {
       scene.cache =
           HostCache(Geometry(kKvHeads, kDim, type, type, kResident + kBatch), TableCount(1), 2);

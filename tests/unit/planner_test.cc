@@ -192,7 +192,7 @@ TEST_P(Planner, TheNarrowerOfTwoCapsDecides) {
 TEST_P(Planner, TheSmallestCapNamedIsTheSmallest) {
   for (uint32_t sessions : {1u, 3u}) {
     for (uint32_t chunk : {0u, 1u, 100u}) {
-      for (const char* kv_type : {"f16", "q8_0", "q8_0:f16"}) {
+      for (const char* kv_type : {"f16", "q8_0", "q4_0", "q8_0:f16"}) {
         SCOPED_TRACE(absl::StrCat(sessions, " sessions, chunk ", chunk, ", ", kv_type));
         options.max_sessions = sessions;
         options.prefill_chunk = chunk;
@@ -213,7 +213,9 @@ TEST_P(Planner, ARefusalNamesTheCapThatIsTooSmall) {
   options.kv_cap_bytes = 1000;
   ExpectRefused(absl::StatusCode::kResourceExhausted, "--kv-cap 1000 is below ");
   ExpectRefused(absl::StatusCode::kResourceExhausted, "--kv-type q8_0");
-  options.kv_type = "q8_0";
+  options.kv_type = "q8_0:q4_0";
+  ExpectRefused(absl::StatusCode::kResourceExhausted, "--kv-type q4_0");
+  options.kv_type = "q4_0";
   EXPECT_FALSE(absl::StrContains(Plan().status().message(), "--kv-type"));
 }
 
@@ -221,10 +223,15 @@ TEST_P(Planner, KvTypesChangeThePageAndNothingElse) {
   options.kv_type = "f16";
   const EnginePlan f16 = PlanOk();
   const uint32_t half = 32 * 32 * 2, quants = 32 * 32, scales = 32 * 2, words = 32 * 8;
-  const std::pair<const char*, uint32_t> cases[] = {{"f16", 2 * half + words},
-                                                    {"q8_0", 2 * (quants + scales) + words},
-                                                    {"q8_0:f16", half + quants + scales + words},
-                                                    {"f16:q8_0", half + quants + scales + words}};
+  const uint32_t half_bytes = quants / 2;
+  const std::pair<const char*, uint32_t> cases[] = {
+      {"f16", 2 * half + words},
+      {"q8_0", 2 * (quants + scales) + words},
+      {"q8_0:f16", half + quants + scales + words},
+      {"f16:q8_0", half + quants + scales + words},
+      {"q4_0", 2 * (half_bytes + scales) + words},
+      {"q8_0:q4_0", quants + half_bytes + 2 * scales + words},
+      {"q4_0:f16", half_bytes + scales + half + words}};
   for (const auto& [kv_type, page_bytes] : cases) {
     options.kv_type = kv_type;
     const EnginePlan plan = PlanOk();
@@ -232,7 +239,7 @@ TEST_P(Planner, KvTypesChangeThePageAndNothingElse) {
     EXPECT_EQ(plan.device().page_limit, f16.device().page_limit);
     EXPECT_EQ(plan.device().memory.weights, f16.device().memory.weights);
   }
-  for (const char* kv_type : {"", "q4_0", "f32", "f16:", ":f16", "f16:f16:f16", "F16"}) {
+  for (const char* kv_type : {"", "q4_1", "f32", "f16:", ":f16", "f16:f16:f16", "F16"}) {
     options.kv_type = kv_type;
     ExpectRefused(absl::StatusCode::kInvalidArgument, "KV type '");
   }
@@ -254,11 +261,13 @@ TEST_P(Planner, OptionsThatCanNeverWorkAreRefused) {
   ExpectRefused(absl::StatusCode::kInvalidArgument, "prefill chunk is 4097");
 }
 
-TEST_P(Planner, NarrowHeadsCannotHoldQ8Rows) {
+TEST_P(Planner, NarrowHeadsCannotHoldQuantizedRows) {
   Load({.head_dim = 20});
   PlanOk();
-  options.kv_type = "q8_0:f16";
-  ExpectRefused(absl::StatusCode::kInvalidArgument, "heads of a multiple of 32");
+  for (const char* kv_type : {"q8_0:f16", "f16:q4_0"}) {
+    options.kv_type = kv_type;
+    ExpectRefused(absl::StatusCode::kInvalidArgument, "heads of a multiple of 32");
+  }
 }
 
 TEST_P(Planner, AllLogitsAreCountedAsStaging) {

@@ -390,7 +390,7 @@ TEST(Validate, TheCacheItself) {
       {[](KvGeometry& g) { g.kv_heads = 0; }, "0 KV heads"},
       {[](KvGeometry& g) { g.head_dim = 0; }, "0 dimensions"},
       {[](KvGeometry& g) { g.pages_per_head = 0; }, "0 pages a head"},
-      {[](KvGeometry& g) { g.k_type = DType::kQ4_0; }, "the cache holds q4_0 rows"},
+      {[](KvGeometry& g) { g.k_type = DType::kQ4_1; }, "the cache holds q4_1 rows"},
       {[](KvGeometry& g) { g.v_type = DType::kF32; }, "the cache holds f32 rows"},
       {[](KvGeometry& g) { g.head_dim = 48; }, "heads have 48 dimensions, q8_0 rows"},
       {[](KvGeometry& g) { g.head_dim = 34; }, "heads have 34 dimensions, f16 rows"},

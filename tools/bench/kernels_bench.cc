@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backends/cpu/kernels.h"
+#include "backends/cpu/phases.h"
 #include "backends/cpu/weights.h"
 #include "platform/cpu.h"
 #include "platform/memory.h"
@@ -123,21 +124,15 @@ BENCHMARK(Panels)
     ->ArgsProduct({{64}, {576, 1536}, {576}, {static_cast<int>(DType::kQ4_1)}})
     ->Unit(benchmark::kMicrosecond);
 
-/// Scores, softmax and values of one run of pages: args queries, head width, q8_0 rows.
+/// Scores, softmax and values of one run of pages: args queries, head width, type of rows.
 void AttendRun(benchmark::State& state) {
   const Kernels& kernels = ChosenKernels();
   const uint32_t queries = std::min(kernels.tile_rows, static_cast<uint32_t>(state.range(0)));
   const uint32_t head_dim = static_cast<uint32_t>(state.range(1));
-  const DType type = state.range(2) != 0 ? DType::kQ8_0 : DType::kF16;
-  const KvPageLayout layout(KvGeometry{1, 1, head_dim, type, type, kRunPages});
-  const PageShape shape{head_dim,
-                        layout.k,
-                        layout.k_scale,
-                        layout.v,
-                        layout.v_scale,
-                        layout.last_important,
-                        type == DType::kQ8_0,
-                        type == DType::kQ8_0};
+  const DType type = static_cast<DType>(state.range(2));
+  const KvGeometry geometry{1, 1, head_dim, type, type, kRunPages};
+  const KvPageLayout layout(geometry);
+  const PageShape shape = ShapeOf(geometry);
   AlignedMemory memory = RandomBytes(uint64_t{kRunPages} * layout.page_bytes);
   uint8_t* pages[kRunPages];
   for (uint32_t p = 0; p < kRunPages; ++p) {
@@ -146,7 +141,7 @@ void AttendRun(benchmark::State& state) {
   const std::vector<float> x = RandomFloats(uint64_t{queries} * head_dim);
   const float* rows[kTileRowsMax];
   for (uint32_t j = 0; j < queries; ++j) rows[j] = &x[j * head_dim];
-  std::vector<uint8_t> packed(kernels.query_bytes(head_dim));
+  std::vector<uint8_t> packed(kernels.query_bytes(shape));
   kernels.pack_queries(shape, rows, queries, 0.01f, packed.data());
   std::vector<float> weights(uint64_t{queries} * kRunStride), o(uint64_t{queries} * head_dim);
   const RunTask task{&shape, pages, kRunSlots, queries};
@@ -164,7 +159,10 @@ void AttendRun(benchmark::State& state) {
       2.0 * queries * kRunSlots * head_dim, benchmark::Counter::kIsIterationInvariantRate,
       benchmark::Counter::kIs1000);
 }
-BENCHMARK(AttendRun)->ArgsProduct({{1, 3, 8}, {64, 128}, {0, 1}});
+BENCHMARK(AttendRun)->ArgsProduct({{1, 3, 8},
+                                   {64, 128},
+                                   {static_cast<int>(DType::kF16), static_cast<int>(DType::kQ8_0),
+                                    static_cast<int>(DType::kQ4_0)}});
 
 }  // namespace
 }  // namespace cormorant::cpu

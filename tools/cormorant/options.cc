@@ -19,7 +19,7 @@ constexpr char kCacheGroup[] = "Cache";
 constexpr char kSamplingGroup[] = "Sampling";
 constexpr char kOutputGroup[] = "Output";
 
-/// A row type, or two as "q8_0:f16".
+/// A row type, or two as "q8_0:q4_0".
 std::string CheckKvType(const std::string& text) {
   const auto known = [](const std::string& type) {
     return type == "f16" || type == "q8_0" || type == "q4_0";
@@ -29,7 +29,7 @@ std::string CheckKvType(const std::string& text) {
                          ? known(text)
                          : known(text.substr(0, colon)) && known(text.substr(colon + 1));
   if (right) return "";
-  return "'" + text + "' is not a row type; use f16, q8_0 or q4_0, or K:V as q8_0:f16";
+  return "'" + text + "' is not a row type; use f16, q8_0 or q4_0, or K:V as q8_0:q4_0";
 }
 
 void AddBytesOption(CLI::App& command, const std::string& name, uint64_t& bytes,
@@ -150,7 +150,7 @@ void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_requ
                  "Cap on all device memory of the engine; K M G are binary; 0: none (default)");
   AddBytesOption(command, "--kv-cap", options.kv_cap_bytes,
                  "Cap on the KV store alone, pages and their metadata; 0: none (default)");
-  add("--kv-type", options.kv_type, "Row type of the cache: f16, q8_0, q4_0 or K:V as q8_0:f16")
+  add("--kv-type", options.kv_type, "Row type of the cache: f16, q8_0, q4_0 or K:V as q8_0:q4_0")
       ->check(CLI::Validator(CheckKvType, ""))
       ->capture_default_str();
   add("--ctx", options.context, "Positions to use; 0: as many as the model was trained on");

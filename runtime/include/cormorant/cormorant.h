@@ -97,7 +97,7 @@ typedef struct corm_engine_options {
   uint64_t memory_cap_bytes; /* On all device memory of this engine; 0: none. Layers that a GPU
                                 cannot hold under it stay on the CPU. */
   uint64_t kv_cap_bytes;     /* On the KV store alone, pages and their metadata; 0: none. */
-  const char* kv_type;       /* "f16" (default), "q8_0", or K:V as "q8_0:f16". */
+  const char* kv_type;       /* Of rows: "f16" (default), "q8_0", "q4_0", or K:V as "q8_0:q4_0". */
   uint32_t context;          /* Positions to use; 0: the model's own. More is refused. */
   uint32_t max_sessions;     /* Sessions that may exist at once; default 1. */
   uint32_t prefill_chunk;    /* Prompt tokens a step; 0: chosen for the cap. */
