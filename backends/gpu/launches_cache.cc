@@ -17,7 +17,7 @@ constexpr uint32_t kSplitHeadsMost = 8;  // Query heads of a block.
 constexpr uint32_t kHeadThreads = 128;   // Of kernels with a block a head, and of split attention.
 
 // What shaders/gpu/step.cuh has in words.
-static_assert(sizeof(StepSequence) == 13 * 4 && offsetof(StepSequence, next_position) == 12 * 4);
+static_assert(sizeof(StepSequence) == 16 * 4 && offsetof(StepSequence, reach) == 15 * 4);
 static_assert(offsetof(StepHeader, evict_at) == 9 * 4 && offsetof(StepHeader, heads) == 3 * 4);
 
 /// The query heads of a KV head in even parts of at most `most`.

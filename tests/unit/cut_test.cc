@@ -175,5 +175,34 @@ TEST(Cut, SparePagesGoToTheHeadThatLosesMostInTheLastBin) {
   EXPECT_EQ(cut->total, 32u);  // No byte of the three pages is wasted.
 }
 
+TEST(SolveCut, HeadsThatShareNothingHaveTheSameRoom) {
+  std::mt19937 random(5);
+  for (uint32_t shared_by : {1u, 2u, 3u}) {
+    World world = RandomWorld(random, 6);
+    for (size_t h = 0; h < 6; ++h) world.heads[h].resize(100 + 100 * h, 7);
+    world.Measure();
+    CutProblem problem;
+    problem.counts = world.counts;
+    problem.ages = world.ages;
+    problem.room = 32;
+    problem.page_limit = 48;
+    problem.shared_by = shared_by;
+    const absl::StatusOr<Cut> cut = SolveCut(problem);
+    ASSERT_TRUE(cut.ok()) << cut.status();
+    uint64_t total = 0;
+    for (size_t first = 0; first < 6; first += shared_by) {
+      uint64_t pages = 0, wanted = 0;
+      for (size_t h = first; h < first + shared_by; ++h) {
+        pages += Pages(world.counts[h] - cut->evict[h] + problem.room);
+        wanted += Pages(world.counts[h] + problem.room);
+        total += cut->evict[h];
+      }
+      // A group takes its share whole when it needs more, and no other group's.
+      EXPECT_EQ(pages, std::min<uint64_t>(wanted, 48 / (6 / shared_by)));
+    }
+    EXPECT_EQ(cut->total, total);
+  }
+}
+
 }  // namespace
 }  // namespace cormorant
