@@ -208,9 +208,10 @@ TEST_F(ApiModel, TwoEnginesAtOnceAnswerAsOneDoes) {
 
 TEST_F(ApiModel, CapHoldsAtEveryStep) {
   options.kv_cap_bytes = 6 << 20;
-  options.kv_type = "q8_0";
-  for (const char* policy : {"corm", "window"}) {
-    SCOPED_TRACE(policy);
+  const std::pair<const char*, const char*> ways[] = {{"corm", "q8_0:q4_0"}, {"window", "q8_0"}};
+  for (const auto& [policy, kv_type] : ways) {
+    SCOPED_TRACE(std::string(policy) + ", " + kv_type);
+    options.kv_type = kv_type;
     session.reset();
     session_options.policy = policy;
     Open();

@@ -187,7 +187,7 @@ TEST_P(SessionLimits, ConversationsGoOnFarPastTheContext) {
   const size_t tokens = std::string(GetParam()) == "cpu" ? 4000 : 500;
   for (const char* policy : {"corm", "window"}) {
     for (const uint32_t pages : {0u, 6u, 12u}) {  // 0: no cap.
-      for (const char* kv_type : {"f16", "q8_0"}) {
+      for (const char* kv_type : {"f16", "q8_0", "q4_0"}) {
         SCOPED_TRACE(absl::StrCat(policy, ", ", pages, " pages a head, ", kv_type));
         EngineOptions options = Options(model_, GetParam());
         options.context = 256;

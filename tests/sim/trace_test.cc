@@ -27,7 +27,8 @@ class Trace {
     options_.max_sessions = 1 + Below(4);
     options_.prefill_chunk = std::vector<uint32_t>{0, 0, 8, 33}[Below(4)];
     options_.context = std::vector<uint32_t>{0, 128, 200}[Below(3)];
-    options_.kv_type = std::vector<std::string>{"f16", "q8_0", "q8_0:f16"}[Below(3)];
+    options_.kv_type =
+        std::vector<std::string>{"f16", "q8_0", "q8_0:f16", "q8_0:q4_0", "q4_0"}[Below(5)];
     options_.all_logits = Below(2) == 0;
     const uint64_t kv_cap = KvCap(model, options_, 8 + Below(10));
     const uint32_t cap = Below(caps == Caps::kAll ? 4 : 2);
