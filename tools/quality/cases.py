@@ -69,7 +69,8 @@ class Chat:
         """First tokens of the answer and of the other choices; () where there are none."""
         if not ask.choices:
             return ()
-        first, *others = [int(self.tokenizer.encode(text)[0]) for text in (ask.answer, *ask.choices)]
+        texts = (ask.answer, *ask.choices)
+        first, *others = [int(self.tokenizer.encode(text)[0]) for text in texts]
         if first in others:
             raise ValueError(f"a choice begins with the same token as '{ask.answer}'")
         return (first, *others)

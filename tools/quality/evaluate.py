@@ -11,6 +11,7 @@ its fields) and one SVG for each row type. The default ends in under an hour on 
 takes all policies, q8_0 and f16 rows, and at least 300 questions a task.
 """
 import argparse
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -27,11 +28,13 @@ import report
 import results
 import runtime
 import tasks
+from cases import Ask, Case
 from configuration import FULL, Setting, model_facts, opened
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TASKS = (laboratory.BOOK, *tasks.TASKS)
 BUDGETS = (100.0, 50.0, 25.0, 12.5, 6.0)
+QUESTIONS = 300  # Of a recall task with --full.
 # Of those that the library has; --full takes all.
 POLICIES = ("corm", "corm-value", "protected-lru", "h2o", "window")
 
@@ -62,7 +65,7 @@ def percents(text: str) -> tuple[float, ...]:
 def default_text(shared: pathlib.Path | None) -> pathlib.Path:
     """A book, or what this project's own documents say."""
     book = shared and shared / "eval/moby-dick.txt"
-    return book if book and book.exists() else ROOT / "docs/performance.md"
+    return book if book and book.exists() else ROOT / "docs"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -76,8 +79,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--budgets", type=percents, default=BUDGETS, help="default: 100,50,25,12.5,6")
     add("--tasks", type=task_names, default=TASKS, help="default: all")
     add("--rows", type=names, help="f16, q8_0, ...; default: q8_0")
-    add("--text", type=pathlib.Path, help="book text and filler; default: Moby Dick, if it is there")
-    add("--cases", type=int, help="of each recall task (default: 4)")
+    add("--text", type=pathlib.Path, help="book text and filler, or a folder of Markdown; "
+        "default: Moby Dick, if it is there, else docs/")
+    add("--cases", type=int, help="of each recall task (default: 4; --full: as many as have "
+        f"{QUESTIONS} questions)")
     add("--case-tokens", type=int, default=1800, help="of a case, about (default: 1800)")
     add("--parts", type=int, help="of the book text (default: 2)")
     add("--part-tokens", type=int, default=4096, help="of a part, half scored (default: 4096)")
@@ -94,7 +99,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.text = options.text or default_text(options.shared)
     options.rows = options.rows or (("q8_0", "f16") if options.full else ("q8_0",))
-    options.cases = options.cases or (100 if options.full else 4)
+    options.cases = options.cases or (0 if options.full else 4)
     options.parts = options.parts or (8 if options.full else 2)
     options.jobs = max(options.jobs or 1, 1)
     for path in (options.model, options.library, options.text):
@@ -118,10 +123,19 @@ def make_plan(options: argparse.Namespace) -> laboratory.Plan:
     threads = max((os.cpu_count() or 1) // options.jobs, 1)
     setting = Setting(options.library.resolve(), options.model.resolve(), threads, options.chunk)
     policies = choose_policies(options, opened(setting)[0].policies())
-    return laboratory.Plan(
+    plan = laboratory.Plan(
         setting, options.text.resolve(), options.shared and options.shared.resolve(),
-        options.tasks, policies, options.budgets, options.rows, options.cases, options.case_tokens,
-        options.parts, options.part_tokens, options.seed)
+        options.tasks, policies, options.budgets, options.rows, (), options.case_tokens,
+        options.part_tokens, options.seed)
+    return dataclasses.replace(plan, cases=tuple(
+        options.parts if task == laboratory.BOOK
+        else options.cases or -(-QUESTIONS // questions_of(plan.make_case(task, 0)))
+        for task in plan.tasks))
+
+
+def questions_of(case: Case) -> int:
+    """Questions that count in the accuracy of a task."""
+    return sum(isinstance(step, Ask) and step.label != results.BEFORE for step in case.steps)
 
 
 def commit() -> str:
@@ -140,8 +154,8 @@ def describe(plan: laboratory.Plan, reference: str) -> dict:
                       "bytes_per_token": model_facts(plan.setting)["bytes_per_token"]},
             "options": {"policies": plan.policies, "budgets": plan.budgets, "tasks": plan.tasks,
                         "rows": plan.rows, "text": plan.text.name, "cases": plan.cases,
-                        "case_tokens": plan.case_tokens, "parts": plan.parts,
-                        "part_tokens": plan.part_tokens, "seed": plan.seed,
+                        "case_tokens": plan.case_tokens, "part_tokens": plan.part_tokens,
+                        "seed": plan.seed,
                         "chunk": plan.setting.chunk, "reference": reference,
                         "longeval": bool(plan.shared)}}
 

@@ -5,16 +5,19 @@ compared is computed by the same process after each other, and a unit needs no o
 """
 import concurrent.futures
 import dataclasses
+import functools
 import multiprocessing
 import pathlib
 import sys
 import time
 
+import numpy as np
+
 import book
 import recall
 import runtime
 import tasks
-from cases import sentences
+from cases import Case, sentences
 from configuration import Configuration, FULL, FULL_F16, Setting, opened
 
 BOOK = "book"
@@ -30,9 +33,8 @@ class Plan:
     policies: tuple[str, ...]
     budgets: tuple[float, ...]
     rows: tuple[str, ...]
-    cases: int
+    cases: tuple[int, ...]  # Of each of the tasks; the book's are parts.
     case_tokens: int
-    parts: int
     part_tokens: int
     seed: int
 
@@ -46,29 +48,45 @@ class Plan:
         return sorted(found)
 
     def units(self) -> list[tuple[str, int]]:
-        """(task, case), long ones first."""
-        parts = [(BOOK, i) for i in range(self.parts if BOOK in self.tasks else 0)]
-        return parts + [(task, i) for i in range(self.cases) for task in self.tasks
-                        if task != BOOK]
+        """(task, case), first all first cases; parts of the book, which take longest, before."""
+        found = [(index, task) for task, count in zip(self.tasks, self.cases)
+                 for index in range(count)]
+        return [(task, index) for index, task in
+                sorted(found, key=lambda unit: (unit[1] != BOOK, unit[0]))]
+
+    def make_case(self, task: str, index: int) -> Case:
+        return tasks.make_case(task, index, seed=self.seed, tokens=self.case_tokens,
+                               text=prose(self.text), shared=self.shared)
 
 
 def read_text(path: pathlib.Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    """A file, or all Markdown in a folder and below."""
+    paths = sorted(path.rglob("*.md")) if path.is_dir() else [path]
+    return "\n\n".join(p.read_text(encoding="utf-8", errors="replace") for p in paths)
+
+
+@functools.cache
+def prose(path: pathlib.Path) -> list[str]:
+    return sentences(read_text(path))
+
+
+@functools.cache
+def text_ids(setting: Setting, path: pathlib.Path) -> np.ndarray:
+    return opened(setting)[1].encode(read_text(path), runtime.ENCODE_BOS)
 
 
 def run_unit(plan: Plan, unit: tuple[str, int]) -> tuple[list[dict], float]:
     """The records of a unit in the order of the configurations, and the seconds it took."""
     start = time.monotonic()
     task, index = unit
-    text = read_text(plan.text)
     if task == BOOK:
-        ids = opened(plan.setting)[1].encode(text, runtime.ENCODE_BOS)
+        parts = plan.cases[plan.tasks.index(BOOK)]
+        ids = text_ids(plan.setting, plan.text)
         part = book.Part(plan.setting, index,
-                         book.part_of_text(ids, index, plan.parts, plan.part_tokens))
+                         book.part_of_text(ids, index, parts, plan.part_tokens))
         records = [part.run(configuration) for configuration in plan.configurations()]
     else:
-        case = tasks.make_case(task, index, seed=plan.seed, tokens=plan.case_tokens,
-                               text=sentences(text), shared=plan.shared)
+        case = plan.make_case(task, index)
         records = [recall.run_case(plan.setting, configuration, case)
                    for configuration in plan.configurations()]
     return records, time.monotonic() - start

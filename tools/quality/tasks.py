@@ -8,6 +8,7 @@ import dataclasses
 import json
 import pathlib
 import random
+import re
 import typing
 
 import words
@@ -172,33 +173,42 @@ def topic_bank(scene: Scene) -> list[tuple[str, str, list[Step]]]:
                 said, _, reply = turn.partition("ASSISTANT:")
                 if reply:
                     turns += [Say("user", said.strip()), Say("assistant", reply.strip())]
-            if of:
+            if of and tail.split()[0] not in ("a", "an", "the") and "<" not in name:
                 found.setdefault(name, (head + " of", tail, turns))
     return list(found.values())
+
+
+def is_clear(topic: tuple, picked: list[tuple]) -> bool:
+    """Whether the start of each topic's name leads to that topic alone, wherever it is said."""
+    everything = " ".join(turn.text for _, _, turns in [topic, *picked] for turn in turns).lower()
+    firsts = [tail.split()[0] for _, tail, _ in [topic, *picked]]
+    heads = [head for head, _, _ in [topic, *picked]]
+    if len(set(firsts)) < len(firsts) or len(set(heads)) < len(heads):
+        return False
+    return not any(re.search(f"{re.escape(head)} (?!{re.escape(first)})", everything)
+                   for head, first in zip(heads, firsts))
 
 
 def topics(scene: Scene) -> list[Step]:
     """LongEval's topics: one after the other is discussed, then each is asked for by its start."""
     steps: list[Step] = [SYSTEM]
-    picked: dict[str, tuple[str, list[Step]]] = {}
-    for head, tail, turns in scene.rng.sample(bank := topic_bank(scene), len(bank)):
-        if head not in picked and tail.split()[0] not in {t.split()[0] for t, _ in picked.values()}:
-            picked[head] = (tail, turns)
-    discussed, size = [], 0
-    for head, (tail, turns) in picked.items():
-        start = f"I would like to discuss the topic of {head}"
-        steps += [Say("user", f"{start} {tail}."),
-                  Say("assistant", "Sure, I'd be happy to talk about that with you!")]
-        steps += turns or talk(scene, 6)
-        discussed.append((head, *tail.split(" ", 1)))
-        size += sum(len(turn.text) for turn in turns) or scene.characters // 6
-        if size >= scene.characters:
-            break
-    firsts = [first for _, first, *_ in discussed]
+    picked: list[tuple[str, str, list[Step]]] = []
+    size = 0
+    for topic in scene.rng.sample(bank := topic_bank(scene), len(bank)):
+        if size >= scene.characters or not is_clear(topic, picked):
+            continue
+        picked.append(topic)
+        head, tail, turns = topic
+        turns = [Say("user", f"I would like to discuss the topic of {head} {tail}."),
+                 Say("assistant", "Sure, I'd be happy to talk about that with you!"),
+                 *(turns or talk(scene, 6))]
+        steps += turns
+        size += sum(len(turn.text) for turn in turns)
+    firsts = [tail.split()[0] for _, tail, _ in picked]
     asks = [Ask(f"Which topic did I name that begins with '{head}'?",
                 f"You said: I would like to discuss the topic of {head}", f" {first}",
-                others(firsts, first), rest=" ".join(["", *rest]) + ".")
-            for head, first, *rest in discussed]
+                others(firsts, first), rest=tail[len(first):] + ".")
+            for (head, tail, _), first in zip(picked, firsts)]
     return steps + scene.rng.sample(asks, len(asks))
 
 

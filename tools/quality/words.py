@@ -9,7 +9,10 @@ CITIES = ("Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Dublin", "Os
 COLORS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange", "brown", "pink")
 FOODS = ("pizza", "rice", "soup", "bread", "cheese", "fish", "pasta", "salad", "chicken", "curry")
 SPORTS = ("tennis", "football", "golf", "swimming", "chess", "boxing", "running", "hockey")
-INSTRUMENTS = ("piano", "guitar", "violin", "drums", "flute", "trumpet", "harp", "cello")
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+NUMBERS = ("three", "four", "five", "seven", "eight", "nine", "eleven", "twelve", "twenty")
+SEASONS = ("spring", "summer", "autumn", "winter")
+PROFESSIONS = ("teaching", "farming", "baking", "fishing", "nursing", "cooking", "painting")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
           "October", "November", "December")
 ADJECTIVES = ("torpid", "grotesque", "supreme", "frail", "energetic", "scattered", "brave", "minor",
@@ -26,14 +29,14 @@ FACTS = (("My sister's name is {}.", "What is my sister's name?", "Your sister's
          ("My birthday is in {}.", "In which month is my birthday?", "Your birthday is in", MONTHS),
          ("My favorite color is {}.", "What is my favorite color?", "Your favorite color is",
           COLORS),
-         ("The food I like most is {}.", "What food do I like most?", "The food you like most is",
-          FOODS),
          ("The sport I play on weekends is {}.", "What sport do I play on weekends?",
           "The sport you play on weekends is", SPORTS),
-         ("The instrument I am learning is the {}.", "What instrument am I learning?",
-          "The instrument you are learning is the", INSTRUMENTS),
-         ("The city I moved to is {}.", "To which city did I move?", "The city you moved to is",
-          CITIES))
+         ("My day off is {}.", "On which day am I free?", "Your day off is", DAYS),
+         ("My lucky number is {}.", "What is my lucky number?", "Your lucky number is", NUMBERS),
+         ("The season I like most is {}.", "Which season do I like most?",
+          "The season you like most is", SEASONS),
+         ("My brother's profession is {}.", "What does my brother do for a living?",
+          "Your brother's profession is", PROFESSIONS))
 
 # (what is said, and said again; the question and the start of the answer, in other words)
 PARAPHRASES = (
