@@ -6,7 +6,6 @@ NAMES = ("Alice", "Brian", "Clara", "David", "Emma", "Frank", "Grace", "Henry", 
          "Victor", "Wendy")
 CITIES = ("Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Dublin", "Oslo", "Tokyo",
           "Lima", "Cairo", "Boston", "Chicago", "Moscow", "Sydney", "Toronto")
-COLORS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange", "brown", "pink")
 FOODS = ("pizza", "rice", "soup", "bread", "cheese", "fish", "pasta", "salad", "chicken", "curry")
 SPORTS = ("tennis", "football", "golf", "swimming", "chess", "boxing", "running", "hockey")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -27,8 +26,6 @@ NOUNS = ("kid", "classmate", "bull", "inversion", "patron", "lamb", "honeydew", 
 # (what the user says of himself, the question, the start of the answer, the values it may have)
 FACTS = (("My sister's name is {}.", "What is my sister's name?", "Your sister's name is", NAMES),
          ("My birthday is in {}.", "In which month is my birthday?", "Your birthday is in", MONTHS),
-         ("My favorite color is {}.", "What is my favorite color?", "Your favorite color is",
-          COLORS),
          ("The sport I play on weekends is {}.", "What sport do I play on weekends?",
           "The sport you play on weekends is", SPORTS),
          ("My day off is {}.", "On which day am I free?", "Your day off is", DAYS),
@@ -40,8 +37,6 @@ FACTS = (("My sister's name is {}.", "What is my sister's name?", "Your sister's
 
 # (what is said, and said again; the question and the start of the answer, in other words)
 PARAPHRASES = (
-    ("The automobile is painted {}. Remember it: the color of the automobile is {}.",
-     "What color is the car?", "The color of the car is", COLORS),
     ("The physician is called {}. Remember it: the physician is {}.", "Who is the doctor?",
      "The doctor is", NAMES),
     ("The residence stands in {}. Remember it: the residence is in {}.", "Where is the house?",
@@ -49,7 +44,9 @@ PARAPHRASES = (
     ("The wedding takes place in {}. Remember it: the wedding is in {}.",
      "When do they get married?", "They get married in", MONTHS),
     ("The evening meal is {}. Remember it: they eat {} in the evening.", "What is for dinner?",
-     "For dinner they eat", FOODS))
+     "For dinner they eat", FOODS),
+    ("The locomotive departs on {}. Remember it: the locomotive departs on {}.",
+     "When does the train leave?", "The train leaves on", DAYS))
 
 # Secrets that are numbers.
 SECRETS = ("pass key", "alarm code", "badge number", "phone extension", "bank PIN")
