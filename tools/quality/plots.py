@@ -8,6 +8,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # pylint: disable=wrong-import-position
+from matplotlib import ticker  # pylint: disable=wrong-import-position
 
 import report
 
@@ -37,9 +38,14 @@ def panel(axes, results: list[dict], task: str, metric: str) -> None:
             axes.axhline(scale * result["metrics"][metric]["mean"], color="#999999", linewidth=0.8,
                          linestyle="--", label="no cap")
     axes.set_xscale("log", base=2)
+    if metric == "kl":
+        axes.set_yscale("log")
+    if metric == "accuracy":
+        axes.set_ylim(-4, 104)
     axes.set_xticks(budgets, [f"{b:g}" for b in budgets])
-    axes.minorticks_off()
-    axes.set_title(f"{task}: {report.TITLES[metric]}{', %' if scale == 100 else ''}", fontsize=9)
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    title = report.TITLES[metric].replace(" of the right answer", "")
+    axes.set_title(f"{task}: {title}{', %' if scale == 100 else ''}", fontsize=9)
 
 
 def draw(document: dict, rows: str, path: pathlib.Path) -> bool:
