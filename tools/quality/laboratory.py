@@ -1,0 +1,117 @@
+"""Runs what is to be compared: units of work in several processes, each with its own engine.
+
+A unit is one case of a recall task, or one part of the book, under every configuration; so what is
+compared is computed by the same process after each other, and a unit needs no other one.
+"""
+import concurrent.futures
+import dataclasses
+import functools
+import multiprocessing
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+import book
+import recall
+import runtime
+import tasks
+from cases import Case, sentences
+from configuration import Configuration, FULL, FULL_F16, Setting, opened
+
+BOOK = "book"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is compared on what."""
+    setting: Setting
+    text: pathlib.Path
+    shared: pathlib.Path | None
+    tasks: tuple[str, ...]
+    policies: tuple[str, ...]
+    budgets: tuple[float, ...]
+    rows: tuple[str, ...]
+    cases: tuple[int, ...]  # Of each of the tasks; the book's are parts.
+    case_tokens: int
+    part_tokens: int
+    seed: int
+
+    def configurations(self) -> list[Configuration]:
+        """Every row type without a cap, and every policy under every budget."""
+        found = {FULL_F16}
+        for rows in self.rows:
+            found.add(Configuration(rows, 0, FULL))
+            found |= {Configuration(rows, budget, policy) for budget in self.budgets
+                      for policy in self.policies if policy != FULL}
+        return sorted(found)
+
+    def units(self) -> list[tuple[str, int]]:
+        """(task, case), first all first cases; parts of the book, which take longest, before."""
+        found = [(index, task) for task, count in zip(self.tasks, self.cases)
+                 for index in range(count)]
+        return [(task, index) for index, task in
+                sorted(found, key=lambda unit: (unit[1] != BOOK, unit[0]))]
+
+    def make_case(self, task: str, index: int) -> Case:
+        return tasks.make_case(task, index, seed=self.seed, tokens=self.case_tokens,
+                               text=prose(self.text), shared=self.shared)
+
+
+def read_text(path: pathlib.Path) -> str:
+    """A file, or all Markdown in a folder and below."""
+    paths = sorted(path.rglob("*.md")) if path.is_dir() else [path]
+    return "\n\n".join(p.read_text(encoding="utf-8", errors="replace") for p in paths)
+
+
+@functools.cache
+def prose(path: pathlib.Path) -> list[str]:
+    return sentences(read_text(path))
+
+
+@functools.cache
+def text_ids(setting: Setting, path: pathlib.Path) -> np.ndarray:
+    return opened(setting)[1].encode(read_text(path), runtime.ENCODE_BOS)
+
+
+def run_unit(plan: Plan, unit: tuple[str, int]) -> tuple[list[dict], float]:
+    """The records of a unit in the order of the configurations, and the seconds it took."""
+    start = time.monotonic()
+    task, index = unit
+    if task == BOOK:
+        parts = plan.cases[plan.tasks.index(BOOK)]
+        ids = text_ids(plan.setting, plan.text)
+        part = book.Part(plan.setting, index,
+                         book.part_of_text(ids, index, parts, plan.part_tokens))
+        records = [part.run(configuration) for configuration in plan.configurations()]
+    else:
+        case = plan.make_case(task, index)
+        records = [recall.run_case(plan.setting, configuration, case)
+                   for configuration in plan.configurations()]
+    return records, time.monotonic() - start
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(plan: Plan, jobs: int) -> tuple[dict[Configuration, list[dict]], dict[str, float]]:
+    """All records by configuration, and process seconds by task."""
+    units, configurations = plan.units(), plan.configurations()
+    records: dict[Configuration, list[dict]] = {c: [] for c in configurations}
+    seconds: dict[str, float] = {}
+    start = time.monotonic()
+    context = multiprocessing.get_context("spawn")  # A forked child would share the C library.
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        waiting = {pool.submit(run_unit, plan, unit): unit for unit in units}
+        for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
+            task, index = waiting[future]
+            found, took = future.result()
+            for configuration, record in zip(configurations, found):
+                records[configuration].append(record)
+            seconds[task] = seconds.get(task, 0) + took
+            passed = time.monotonic() - start
+            say(f"{done}/{len(units)} {task} {index}: {took:.0f} s; "
+                f"{passed / 60:.1f} of about {passed / done * len(units) / 60:.0f} minutes")
+    return records, seconds
