@@ -86,6 +86,14 @@ TEST_F(ApiModel, WrongOptionsAreRefusedByName) {
   corm_session* none = nullptr;
   EXPECT_NE(corm_session_create(engine.get(), &wrong, &none), CORM_OK);
   EXPECT_THAT(corm_last_error(), HasSubstr("dodo"));
+  corm_session_options_init(&wrong);
+  wrong.head_budget = "row";
+  EXPECT_EQ(corm_session_create(engine.get(), &wrong, &none), CORM_INVALID_ARGUMENT);
+  EXPECT_THAT(corm_last_error(), HasSubstr("row"));
+  corm_session_options_init(&wrong);
+  wrong.reach = 4096;
+  EXPECT_EQ(corm_session_create(engine.get(), &wrong, &none), CORM_INVALID_ARGUMENT);
+  EXPECT_THAT(corm_last_error(), HasSubstr("4096"));
   EXPECT_EQ(none, nullptr);
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/base/units.h"
+#include "runtime/cache/policy.h"
 #include "runtime/ops/kv_page.h"
 #include "tests/sim/driver.h"
 
@@ -304,6 +305,34 @@ TEST_P(SessionLimits, TokensAreThoseThatAllLogitsGive) {
       std::vector<float> logits = Score(*reader, unread);
       ASSERT_EQ(sampler.Sample(logits, reader->tokens()), id) << "answer " << seed;
       unread = {id};
+    }
+  }
+}
+
+TEST_P(SessionLimits, EveryPolicyHoldsTheCapForALongConversation) {
+  for (const PolicyDef* policy : AllPolicyDefs()) {
+    if (policy->name == "none") continue;
+    for (const std::optional<HeadBudget> budget :
+         {std::optional<HeadBudget>(), std::optional(HeadBudget::kLayer)}) {
+      for (uint32_t pages : {5u, 9u}) {
+        SCOPED_TRACE(absl::StrCat(policy->name, " budget ", budget.has_value(), " pages ", pages));
+        EngineOptions options = Options(model_, GetParam());
+        options.prefill_chunk = 32;
+        options.kv_cap_bytes = KvCap(model_, options, pages);
+        const std::shared_ptr<Engine> engine = Open(options);
+        SessionOptions of_session;
+        of_session.policy = std::string(policy->name);
+        of_session.budget = budget;
+        const std::unique_ptr<Session> session = MakeSession(engine, of_session);
+        const Session* const sessions[] = {session.get()};
+        for (int turn = 0; turn < 4; ++turn) {
+          ASSERT_TRUE(Append(*session, Ids(200)).ok());  // Past the cap, and past the context.
+          EXPECT_EQ(Continue(*session, 20).size(), 20u);
+          CheckInvariants(*engine, sessions);
+        }
+        EXPECT_GT(session->stats().evicted_total, 0u);
+        EXPECT_TRUE(AllFinite(Score(*session, Ids(3))));
+      }
     }
   }
 }

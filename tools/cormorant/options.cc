@@ -157,13 +157,13 @@ void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_requ
   add("--prefill-chunk", options.prefill_chunk, "Prompt tokens read in one step; 0: chosen");
 }
 
-void AddCacheOptions(CLI::App& command, CacheOptions& options) {
+namespace {
+
+/// By what rows are ranked.
+void AddRankingOptions(CLI::App& command, CacheOptions& options) {
   const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
     return command.add_option(name, value, help)->group(kCacheGroup);
   };
-  add("--evict", options.evict,
-      "Which rows leave the cache: none, corm, window, ... (`cormorant policies` lists them). "
-      "Default: corm when a cap is given, else none");
   add("--corm-window", options.corm_window,
       "Queries for which a key must be minor to leave on its own account; 0: 256 without a cap, "
       "only under pressure with one");
@@ -192,6 +192,18 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
       "default: the policy's own")
       ->type_name("session|layer|head")
       ->check(CLI::IsMember({"session", "layer", "head"}).description(""));
+}
+
+}  // namespace
+
+void AddCacheOptions(CLI::App& command, CacheOptions& options) {
+  const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
+    return command.add_option(name, value, help)->group(kCacheGroup);
+  };
+  add("--evict", options.evict,
+      "Which rows leave the cache: none, corm, window, ... (`cormorant policies` lists them). "
+      "Default: corm when a cap is given, else none");
+  AddRankingOptions(command, options);
   add("--evict-interval", options.interval, "Tokens between evictions; 0: chosen");
   add("--sinks", options.sinks, "First tokens that are never dropped")->capture_default_str();
   command
