@@ -148,6 +148,22 @@ struct Tile {
     return a.o + head * a.cache.head_dim;
   }
 
+  /// Writes sums over values, divided by the sums of weights.
+  GPU_METHOD void Write(const TileRows& rows, float (*sum)[kSlices * 8]) const {
+    const uint32_t n4 = gpu::Thread() / 8 * 4, part = gpu::Thread() % 8;
+    GPU_UNROLL
+    for (uint32_t n = 0; n < 4; ++n) {
+      if (!IsLive(rows, n4 + n)) continue;
+      float* const o = OutputOf(n4 + n);
+      const float total = memory.total[n4 + n];
+      GPU_UNROLL
+      for (uint32_t c = 0; c < kSlices * 8; ++c) {
+        const uint32_t d = c / 8 * kSlice + part * 8 + c % 8;
+        if (d < a.cache.head_dim) o[d] = sum[n][c] / total;
+      }
+    }
+  }
+
   /// Rotates sums of rotated values back and writes them: slices with each other in registers, the
   /// dimensions of a slice in shared memory.
   GPU_METHOD void WriteRotated(const TileRows& rows, float (*sum)[kSlices * 8]) const {
@@ -227,17 +243,10 @@ struct Tile {
         gpu::Sync();
       }
     }
-    if constexpr (kValues == kHalfByteRows) return WriteRotated(rows, sum);
-    GPU_UNROLL
-    for (uint32_t n = 0; n < 4; ++n) {
-      if (!IsLive(rows, n4 + n)) continue;
-      float* const o = OutputOf(n4 + n);
-      const float total = memory.total[n4 + n];
-      GPU_UNROLL
-      for (uint32_t c = 0; c < kSlices * 8; ++c) {
-        const uint32_t d = c / 8 * kSlice + part * 8 + c % 8;
-        if (d < a.cache.head_dim) o[d] = sum[n][c] / total;
-      }
+    if constexpr (kValues == kHalfByteRows) {
+      WriteRotated(rows, sum);
+    } else {
+      Write(rows, sum);
     }
   }
 

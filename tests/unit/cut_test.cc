@@ -175,7 +175,7 @@ TEST(Cut, SparePagesGoToTheHeadThatLosesMostInTheLastBin) {
   EXPECT_EQ(cut->total, 32u);  // No byte of the three pages is wasted.
 }
 
-TEST(SolveCut, HeadsThatShareNothingHaveTheSameRoom) {
+TEST(Cut, HeadsThatShareNothingHaveTheSameRoom) {
   std::mt19937 random(5);
   for (uint32_t shared_by : {1u, 2u, 3u}) {
     World world = RandomWorld(random, 6);
@@ -186,6 +186,7 @@ TEST(SolveCut, HeadsThatShareNothingHaveTheSameRoom) {
     problem.ages = world.ages;
     problem.room = 32;
     problem.page_limit = 48;
+    problem.row_limit = 0xffffffffu;
     problem.shared_by = shared_by;
     const absl::StatusOr<Cut> cut = SolveCut(problem);
     ASSERT_TRUE(cut.ok()) << cut.status();
