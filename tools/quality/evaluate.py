@@ -186,13 +186,16 @@ def main(arguments: list[str]) -> int:
     laboratory.say(f"commit {document['commit']}, model {document['model']['sha256'][:12]}, "
                    f"seed {plan.seed}, policies {', '.join(plan.policies)}")
     start = time.monotonic()
-    records, seconds = laboratory.run(plan, options.jobs)
-    document |= results.gather(records, list(plan.tasks), reference, plan.seed)
-    document["run"] = {"date": datetime.date.today().isoformat(),
-                       "seconds": time.monotonic() - start, "seconds_by_task": seconds,
-                       "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-                       "jobs": options.jobs, "command": command_line(arguments)}
-    write(document, options.out)
+
+    def keep(records: laboratory.Records) -> None:
+        found = results.gather(records.of, list(plan.tasks), reference, plan.seed)
+        write(document | found | {"run": {
+            "date": datetime.date.today().isoformat(), "seconds": time.monotonic() - start,
+            "seconds_by_task": records.seconds, "units": records.units, "done": records.done,
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores", "jobs": options.jobs,
+            "command": command_line(arguments)}}, options.out)
+
+    laboratory.run(plan, options.jobs, keep)
     print(f"report: {options.out / 'report.md'}")
     return 0
 

@@ -10,6 +10,7 @@ import multiprocessing
 import pathlib
 import sys
 import time
+import typing
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from cases import Case, sentences
 from configuration import Configuration, FULL, FULL_F16, Setting, opened
 
 BOOK = "book"
+KEEP_SECONDS = 120  # An interruption loses little.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,22 +98,35 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run(plan: Plan, jobs: int) -> tuple[dict[Configuration, list[dict]], dict[str, float]]:
-    """All records by configuration, and process seconds by task."""
+@dataclasses.dataclass
+class Records:
+    """What the units that are done have recorded."""
+    units: int  # Of the plan.
+    of: dict[Configuration, list[dict]]
+    done: int = 0
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)  # Of processes, by task.
+
+
+def run(plan: Plan, jobs: int, keep: typing.Callable[[Records], None]) -> None:
+    """Runs all units; keep(records) now and then, and at the end."""
     units, configurations = plan.units(), plan.configurations()
-    records: dict[Configuration, list[dict]] = {c: [] for c in configurations}
-    seconds: dict[str, float] = {}
-    start = time.monotonic()
+    records = Records(len(units), {configuration: [] for configuration in configurations})
+    start = kept = time.monotonic()
     context = multiprocessing.get_context("spawn")  # A forked child would share the C library.
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
         waiting = {pool.submit(run_unit, plan, unit): unit for unit in units}
-        for done, future in enumerate(concurrent.futures.as_completed(waiting), 1):
+        for future in concurrent.futures.as_completed(waiting):
             task, index = waiting[future]
             found, took = future.result()
             for configuration, record in zip(configurations, found):
-                records[configuration].append(record)
-            seconds[task] = seconds.get(task, 0) + took
-            passed = time.monotonic() - start
-            say(f"{done}/{len(units)} {task} {index}: {took:.0f} s; "
-                f"{passed / 60:.1f} of about {passed / done * len(units) / 60:.0f} minutes")
-    return records, seconds
+                records.of[configuration].append(record)
+            records.seconds[task] = records.seconds.get(task, 0) + took
+            records.done += 1
+            now = time.monotonic()
+            say(f"{records.done}/{len(units)} {task} {index}: {took:.0f} s; "
+                f"{(now - start) / 60:.0f} minutes so far, "
+                f"{(now - start) / records.done * (len(units) - records.done) / 60:.0f} to go")
+            if now - kept > KEEP_SECONDS:
+                keep(records)
+                kept = time.monotonic()
+    keep(records)

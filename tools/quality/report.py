@@ -101,6 +101,13 @@ def gate_table(gates: dict) -> list[str]:
                  rows) if rows else []
 
 
+def unfinished(run: dict) -> list[str]:
+    """A warning where not everything was run."""
+    if run["done"] == run["units"]:
+        return []
+    return [f"**Unfinished:** {run['done']} of {run['units']} cases and parts were run.", ""]
+
+
 def markdown(document: dict, plots: dict[str, str]) -> str:
     """The whole report; plots: {row type: file name}."""
     options, model = document["options"], document["model"]
@@ -113,7 +120,7 @@ def markdown(document: dict, plots: dict[str, str]) -> str:
              "rows and their metadata. Brackets: 95 % intervals, bootstrapped over cases or blocks "
              "of 64 tokens; what is compared is paired. Questions follow in turns of their own: "
              "nothing was dropped with the question known, except for those before it.", "",
-             "## Gates", "",
+             *unfinished(document["run"]), "## Gates", "",
              "A task that the full f16 cache does not pass cannot show what eviction costs; the "
              "likelihood of its right answers is given instead.", "",
              *gate_table(document["gates"])]

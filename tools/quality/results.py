@@ -12,7 +12,8 @@
                   "metrics": {METRIC: {"mean", "interval", "difference", "difference_interval",
                                        "ratio", "ratio_interval"}}}
                  or the same with "failed" in place of all after "policy": it does not fit],
-     "run": {"date", "seconds", "seconds_by_task", "machine"}}    all that may differ next time
+     "run": {"date", "seconds", "seconds_by_task", "machine", "jobs", "command",
+             "units", "done"}}         all that may differ next time; done < units: interrupted
 
 Metrics of recall: accuracy, logprob (nats a token of the right answer), rank (median of the worst
 of its tokens). Of book: kl and kl_p99 (nats), delta_nll (nats a token), top1 (share). Intervals are
@@ -124,6 +125,8 @@ def gather(records: dict[Configuration, list[dict]], tasks: list[str], reference
 
     gates, results = {}, []
     for task in tasks:
+        if not of_task(FULL_F16, task):
+            continue
         gates[task] = gate_of(of_task(FULL_F16, task))
         for configuration in sorted(records):
             other = Configuration(configuration.rows, configuration.budget, reference)
