@@ -55,7 +55,7 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   }
   out.sinks = read.sinks;
   out.interval = read.interval;
-  out.importance_scale = read.importance_scale;
+  if (read.importance_scale != 0.0f) out.importance_scale = read.importance_scale;
   out.pin_system_prompt = read.pin_system_prompt != 0;
   if (read.reach >= 0) {
     if (read.reach >= 4096) {
@@ -249,7 +249,6 @@ void corm_session_options_init(corm_session_options* options) {
   options->recent = UINT32_MAX;
   options->sinks = 4;
   options->basis = -1;
-  options->importance_scale = 1.0f;
   options->pin_system_prompt = 1;
   options->reach = -1;
 }

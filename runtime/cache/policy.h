@@ -38,9 +38,9 @@ struct PolicyOptions {
   std::optional<HeadBudget> budget;
   std::optional<uint32_t> reach;
   uint32_t sinks = 4;
-  float importance_scale = 1.0f;    // c
-  bool capped = false;              // The session lives under a byte cap.
-  uint32_t rows_per_head = kNever;  // Mean rows a head can hold: by cap and re-basing.
+  std::optional<float> importance_scale;  // c
+  bool capped = false;                    // The session lives under a byte cap.
+  uint32_t rows_per_head = kNever;        // Mean rows a head can hold: by cap and re-basing.
 };
 
 struct EvictionRules {

@@ -22,8 +22,9 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   const bool capped = plan.capped;
   const std::string name = !options.policy.empty() ? options.policy : capped ? "corm" : "none";
   CORM_ASSIGN_OR_RETURN(const PolicyDef* policy, FindPolicy(name));
-  if (!(options.importance_scale > 0.0f && options.importance_scale <= 1e6f)) {
-    return absl::InvalidArgumentError(absl::StrCat("importance scale is ", options.importance_scale,
+  const float scale = options.importance_scale.value_or(1.0f);
+  if (!(scale > 0.0f && scale <= 1e6f)) {
+    return absl::InvalidArgumentError(absl::StrCat("importance scale is ", scale,
                                                    "; expected above 0, at most 1e6"));
   }
   PolicyOptions asked;

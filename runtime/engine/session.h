@@ -31,7 +31,7 @@ struct SessionOptions {
   std::optional<uint32_t> reach;
   uint32_t sinks = 4;
   uint32_t interval = 0;  // 0: chosen.
-  float importance_scale = 1.0f;
+  std::optional<float> importance_scale;
   bool pin_system_prompt = true;
 };
 

@@ -31,7 +31,7 @@ EvictionRules Rules(const PolicyOptions& options) {
   rules.sinks = std::max(options.sinks, tenth);
   rules.recent = options.recent.value_or(tenth);
   rules.basis = ThresholdBasis::kOne;
-  rules.importance_scale = kShare * options.importance_scale;
+  rules.importance_scale = kShare * options.importance_scale.value_or(1.0f);
   rules.natural_age = options.window.value_or(options.capped ? kNever : kWithoutCap);
   rules.budget = options.budget.value_or(HeadBudget::kSession);
   rules.judged_rows = kNever;

@@ -42,7 +42,7 @@ struct CacheOptions {
   uint32_t corm_window = 0;
   uint32_t recent = UINT32_MAX;
   std::string basis;
-  float scale = 1.0f;
+  float scale = 0.0f;
   int32_t reach = -1;
   std::string head_budget;
   uint32_t interval = 0;

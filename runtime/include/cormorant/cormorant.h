@@ -220,7 +220,8 @@ typedef struct corm_session_options {
   uint32_t sinks;         /* First tokens that are never dropped; default 4. */
   uint32_t interval;      /* Tokens between evictions; 0: chosen. */
   int32_t basis;          /* CORM_BASIS_*; -1 (default): the policy's own. */
-  float importance_scale; /* c: a key is important at a share of c/t or more; default 1. */
+  float importance_scale; /* c: a key is important at a share of c/t or more; 0 (default): the
+                             policy's own. */
   int pin_system_prompt;  /* Default 1: a system message at the start is never dropped. */
   int32_t reach;          /* Steps for which each doubling of a share past c/t is remembered longer;
                              -1 (default): the policy's own. Below 4096. */
