@@ -16,8 +16,8 @@ namespace {
 constexpr uint32_t kPaperWindow = 256;
 constexpr uint32_t kPaperRecent = 256;
 // Under a cap; measured in docs/decisions/0014-reach.md.
-constexpr uint32_t kReach = 48;
-constexpr float kCappedScale = 3.0f;
+constexpr uint32_t kReach = 64;
+constexpr float kCappedScale = 4.0f;
 
 constexpr PolicyOption kOptions[] = {
     {"--corm-window",
@@ -27,9 +27,9 @@ constexpr PolicyOption kOptions[] = {
     {"--corm-basis",
      "t of the threshold c/t: step (tokens so far, the paper's) or resident (rows of the head, the "
      "default under a cap)"},
-    {"--corm-scale", "c of the threshold c/t (3 under a cap, else 1, the paper's)"},
+    {"--corm-scale", "c of the threshold c/t (4 under a cap, else 1, the paper's)"},
     {"--corm-reach",
-     "steps for which each doubling of a share past c/t is remembered longer (48 under a cap, else "
+     "steps for which each doubling of a share past c/t is remembered longer (64 under a cap, else "
      "0, the paper's)"},
     {"--sinks", "first tokens that never leave (4)"},
     {"--head-budget", "heads that share room: of a session (default), layer, or each its own"},

@@ -171,7 +171,7 @@ struct Tile {
     const uint32_t block = a.cache.rotation_block;
     GPU_UNROLL
     for (uint32_t apart = 1; apart < kSlices; apart *= 2) {
-      if (block <= apart * kSlice) break;
+      if (block <= apart * kSlice) continue;
       GPU_UNROLL
       for (uint32_t i = 0; i < 4 * kSlices * 8; ++i) {
         const uint32_t n = i / (kSlices * 8), c = i % (kSlices * 8);

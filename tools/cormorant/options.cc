@@ -178,14 +178,14 @@ void AddRankingOptions(CLI::App& command, CacheOptions& options) {
       ->type_name("step|resident")
       ->check(CLI::IsMember({"step", "resident"}).description(""));
   add("--corm-scale", options.scale,
-      "A key is important at a share of C/t or more; 0: the policy's own (3 under a cap, else 1)")
+      "A key is important at a share of C/t or more; 0: the policy's own (4 under a cap, else 1)")
       ->type_name("C")
       ->capture_default_str();
   command
       .add_option_function<int32_t>(
           "--corm-reach", [&options](const int32_t& steps) { options.reach = steps; },
           "Steps for which each doubling of a share past C/t is remembered longer; default: the "
-          "policy's own (48 under a cap, else 0)")
+          "policy's own (64 under a cap, else 0)")
       ->check(CLI::Range(0, 4095))
       ->group(kCacheGroup);
   add("--head-budget", options.head_budget,
