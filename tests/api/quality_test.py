@@ -224,7 +224,7 @@ class Run(unittest.TestCase):
         for rows in ("f16", "q8_0"):
             for policy in ("corm", "window"):
                 found = self.result("book", rows, 50, policy)
-                self.assertTrue(0 < found["metrics"]["kl"]["mean"] < 0.1, found)
+                self.assertTrue(0 < found["metrics"]["kl"]["mean"] < 0.5, found)
                 self.assertTrue(0.3 < found["peak_share"] <= 0.5, found)
         self.assertGreater(self.result("book", "f16", 50, "corm")["evicted"], 0)
 
