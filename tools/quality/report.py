@@ -28,6 +28,9 @@ def with_interval(found: dict, metric: str, key: str = "") -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """A Markdown table; nothing without rows."""
+    if not rows:
+        return []
     lines = ["| " + " | ".join(row) + " |" for row in [head, *rows]]
     return [lines[0], "|---" * len(head) + "|", *lines[1:], ""]
 
@@ -98,7 +101,7 @@ def gate_table(gates: dict) -> list[str]:
              f"{g['logprob']:.3f}", "yes" if g["shown"] else "not shown"]
             for task, g in gates.items() if "accuracy" in g]
     return table(["task", "full cache", "questions", "cases", "log-probability", "gate of 80 %"],
-                 rows) if rows else []
+                 rows)
 
 
 def unfinished(run: dict) -> list[str]:
