@@ -83,7 +83,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "default: Moby Dick, if it is there, else docs/")
     add("--cases", type=int, help="of each recall task (default: 3; --full: as many as have "
         f"{QUESTIONS} questions)")
-    add("--case-tokens", type=int, default=1300, help="of a case, about (default: 1300)")
+    add("--case-tokens", type=int, default=1500, help="of a case, about (default: 1500)")
     add("--parts", type=int, help="of the book text (default: 2)")
     add("--part-tokens", type=int, default=4096, help="of a part, half scored (default: 4096)")
     add("--seed", type=int, default=1)
