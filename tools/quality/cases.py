@@ -75,6 +75,10 @@ class Chat:
             raise ValueError(f"a choice begins with the same token as '{ask.answer}'")
         return (first, *others)
 
+    def tokens(self, case: Case) -> int:
+        """How many tokens the whole case has."""
+        return sum(len(piece.ids) for piece in self.pieces(case))
+
     def pieces(self, case: Case) -> list[Piece]:
         """The case as tokens, in the order in which they are read."""
         messages: list[dict] = []

@@ -81,9 +81,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--rows", type=names, help="f16, q8_0, ...; default: q8_0")
     add("--text", type=pathlib.Path, help="book text and filler, or a folder of Markdown; "
         "default: Moby Dick, if it is there, else docs/")
-    add("--cases", type=int, help="of each recall task (default: 4; --full: as many as have "
+    add("--cases", type=int, help="of each recall task (default: 3; --full: as many as have "
         f"{QUESTIONS} questions)")
-    add("--case-tokens", type=int, default=1800, help="of a case, about (default: 1800)")
+    add("--case-tokens", type=int, default=1500, help="of a case, about (default: 1500)")
     add("--parts", type=int, help="of the book text (default: 2)")
     add("--part-tokens", type=int, default=4096, help="of a part, half scored (default: 4096)")
     add("--seed", type=int, default=1)
@@ -99,7 +99,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.text = options.text or default_text(options.shared)
     options.rows = options.rows or (("q8_0", "f16") if options.full else ("q8_0",))
-    options.cases = options.cases or (0 if options.full else 4)
+    options.cases = options.cases or (0 if options.full else 3)
     options.parts = options.parts or (8 if options.full else 2)
     options.jobs = max(options.jobs or 1, 1)
     for path in (options.model, options.library, options.text):

@@ -18,7 +18,7 @@ import book
 import recall
 import runtime
 import tasks
-from cases import Case, sentences
+from cases import Case, Chat, sentences
 from configuration import Configuration, FULL, FULL_F16, Setting, opened
 
 BOOK = "book"
@@ -57,8 +57,10 @@ class Plan:
                 sorted(found, key=lambda unit: (unit[1] != BOOK, unit[0]))]
 
     def make_case(self, task: str, index: int) -> Case:
+        """A case of case_tokens, as this model's tokenizer and template count them."""
+        chat = Chat(opened(self.setting)[1])
         return tasks.make_case(task, index, seed=self.seed, tokens=self.case_tokens,
-                               text=prose(self.text), shared=self.shared)
+                               text=prose(self.text), shared=self.shared, length=chat.tokens)
 
 
 def read_text(path: pathlib.Path) -> str:

@@ -2,7 +2,8 @@
 
 A task is a function of a Scene; TASKS has them all. The same seed gives the same cases, whatever
 else is run. Facts are put so that a model of 135 million parameters can recall them from its full
-cache: said twice, with the words that its answer will begin with; paraphrase and lines are not.
+cache: few of a kind, said twice, and with the words that its answer will begin with, except in
+paraphrase. Lines are as LongEval has them, which is too hard for such a model.
 """
 import dataclasses
 import json
@@ -58,8 +59,8 @@ def passkey(scene: Scene) -> list[Step]:
 
 def key_value(scene: Scene) -> list[Step]:
     """Words that belong to things, each said twice; the answer is one of the words in the text."""
-    keys = scene.rng.sample(words.NOUNS, 5)
-    values = scene.rng.sample(words.CITIES + words.NAMES, 5)
+    keys = scene.rng.sample(words.NOUNS, 4)
+    values = scene.rng.sample(words.CITIES + words.NAMES, 4)
     facts = [f"The secret word for the {key} is {value}. Remember it: the secret word for the {key}"
              f" is {value}." for key, value in zip(keys, values)]
     asks = [Ask(f"What is the secret word for the {key}?", f"The secret word for the {key} is",
@@ -69,7 +70,7 @@ def key_value(scene: Scene) -> list[Step]:
 
 def lines(scene: Scene) -> list[Step]:
     """LongEval's lines, names of two words and numbers, as one message."""
-    count = max(10, scene.characters // 80)
+    count = max(10, scene.characters // 100)
     names = scene.rng.sample([f"{a}-{n}" for a in words.ADJECTIVES for n in words.NOUNS], count)
     rows, asks = [], []
     for name in names:
@@ -85,9 +86,9 @@ def lines(scene: Scene) -> list[Step]:
             *scene.rng.sample(asks, 8)]
 
 
-def talk(scene: Scene, parts: int, answer: str = "Thank you for sharing it.") -> list[Step]:
-    """A long turn about something else, one of `parts` that fill the case, and its answer."""
-    text = " ".join(scene.prose.take(scene.characters // parts))
+def talk(scene: Scene, characters: int, answer: str = "Thank you for sharing it.") -> list[Step]:
+    """A long turn about something else, and its answer."""
+    text = " ".join(scene.prose.take(characters))
     return [Say("user", f"Here is a passage that I like. {text}"), Say("assistant", answer)]
 
 
@@ -107,7 +108,7 @@ def multi_turn(scene: Scene) -> list[Step]:
     steps: list[Step] = [SYSTEM]
     facts = personal_facts(scene)
     for turns, _ in facts:
-        steps += [*turns, *talk(scene, len(facts))]
+        steps += [*turns, *talk(scene, scene.characters // len(facts))]
     return steps + scene.rng.sample([ask for _, ask in facts], len(facts))
 
 
@@ -120,7 +121,7 @@ def re_asked(scene: Scene) -> list[Step]:
         steps += turns
     steps += [dataclasses.replace(ask, label="asked at once") for _, ask in asked]
     for _ in range(4):
-        steps += talk(scene, 4)
+        steps += talk(scene, scene.characters // 4)
     late = [dataclasses.replace(ask, label=SAME) for _, ask in asked]
     late += [dataclasses.replace(ask, label=OTHER) for _, ask in kept]
     return steps + scene.rng.sample(late, len(late))
@@ -153,7 +154,7 @@ def instruction(scene: Scene) -> list[Step]:
         Say("user", "What is two and two?"), Say("assistant", f"{tag}! Four."),
         Say("user", "Which month comes after May?"), Say("assistant", f"{tag}! June.")]
     for question, answer in zip(questions, answers):
-        steps += talk(scene, len(questions), f"{tag}! Thank you for sharing it.")
+        steps += talk(scene, scene.characters // len(questions), f"{tag}! Thank you for this.")
         steps.append(Ask(question, "", f"{tag}!", rest=answer))
     return steps
 
@@ -190,7 +191,10 @@ def is_clear(topic: tuple, picked: list[tuple]) -> bool:
 
 
 def topics(scene: Scene) -> list[Step]:
-    """LongEval's topics: one after the other is discussed, then each is asked for by its start."""
+    """LongEval's topics: one after the other is discussed, then each is asked for by its start.
+
+    The other choices are topics of which nothing was said.
+    """
     steps: list[Step] = [SYSTEM]
     picked: list[tuple[str, str, list[Step]]] = []
     size = 0
@@ -201,18 +205,23 @@ def topics(scene: Scene) -> list[Step]:
         head, tail, turns = topic
         turns = [Say("user", f"I would like to discuss the topic of {head} {tail}."),
                  Say("assistant", "Sure, I'd be happy to talk about that with you!"),
-                 *(turns or talk(scene, 6))]
+                 *(turns or talk(scene, scene.characters // 6))]
         steps += turns
         size += sum(len(turn.text) for turn in turns)
+    if size < scene.characters:
+        steps += talk(scene, scene.characters - size)
     firsts = [tail.split()[0] for _, tail, _ in picked]
+    said = " ".join(step.text for step in steps).lower()
+    unsaid = sorted({first for _, tail, _ in bank if (first := tail.split()[0]) not in said})
     asks = [Ask(f"Which topic did I name that begins with '{head}'?",
                 f"You said: I would like to discuss the topic of {head}", f" {first}",
-                others(firsts, first), rest=tail[len(first):] + ".")
+                others(unsaid, first), rest=tail[len(first):] + ".")
             for (head, tail, _), first in zip(picked, firsts)]
     return steps + scene.rng.sample(asks, len(asks))
 
 
 Task = typing.Callable[[Scene], list[Step]]
+Length = typing.Callable[[Case], int]
 TASKS: dict[str, Task] = {
     "passkey": passkey, "key-value": key_value, "lines": lines, "topics": topics,
     "multi-turn": multi_turn, "re-asked": re_asked, "instruction": instruction,
@@ -220,9 +229,19 @@ TASKS: dict[str, Task] = {
 
 
 def make_case(task: str, index: int, *, seed: int, tokens: int, text: list[str],
-              shared: pathlib.Path | None = None) -> Case:
-    """Case `index` of a task, of about so many tokens: the same for the same arguments."""
-    rng = random.Random(f"{seed}/{task}/{index}")
+              shared: pathlib.Path | None = None, length: Length | None = None) -> Case:
+    """Case `index` of a task: the same for the same arguments.
+
+    With `length`, which counts the tokens of a case, it has `tokens` of them within a few percent,
+    as far as its prose can be cut to that; without, very roughly.
+    """
     characters = max(tokens - 300, 100) * CHARACTERS_PER_TOKEN
-    scene = Scene(rng, Prose(text, rng), characters, shared)
-    return Case(task, index, tuple(TASKS[task](scene)))
+    for _ in range(4):
+        rng = random.Random(f"{seed}/{task}/{index}")
+        scene = Scene(rng, Prose(text, rng), characters, shared)
+        case = Case(task, index, tuple(TASKS[task](scene)))
+        missing = tokens - length(case) if length else 0
+        if -0.05 * tokens <= missing <= 0:
+            break
+        characters = max(characters + (missing + tokens // 50) * CHARACTERS_PER_TOKEN, 200)
+    return case

@@ -6,7 +6,6 @@ NAMES = ("Alice", "Brian", "Clara", "David", "Emma", "Frank", "Grace", "Henry", 
          "Victor", "Wendy")
 CITIES = ("Paris", "London", "Berlin", "Madrid", "Rome", "Vienna", "Dublin", "Oslo", "Tokyo",
           "Lima", "Cairo", "Boston", "Chicago", "Moscow", "Sydney", "Toronto")
-FOODS = ("pizza", "rice", "soup", "bread", "cheese", "fish", "pasta", "salad", "chicken", "curry")
 SPORTS = ("tennis", "football", "golf", "swimming", "chess", "boxing", "running", "hockey")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 NUMBERS = ("three", "four", "five", "seven", "eight", "nine", "eleven", "twelve", "twenty")
@@ -43,8 +42,6 @@ PARAPHRASES = (
      "The house is in", CITIES),
     ("The wedding takes place in {}. Remember it: the wedding is in {}.",
      "When do they get married?", "They get married in", MONTHS),
-    ("The evening meal is {}. Remember it: they eat {} in the evening.", "What is for dinner?",
-     "For dinner they eat", FOODS),
     ("The locomotive departs on {}. Remember it: the locomotive departs on {}.",
      "When does the train leave?", "The train leaves on", DAYS))
 
