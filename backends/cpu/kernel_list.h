@@ -35,7 +35,7 @@ float Softmax(float* scores, uint32_t visible, uint32_t slots, float* greatest);
 void Values(const RunTask& task, const float* weights, float* o, uint32_t stride);
 void Merge(const float* parts, const float* factors, uint32_t runs, uint32_t stride,
            uint32_t head_dim, float* o);
-void Stamp(const RunTask& task, const float* weights, const float* inverse, const uint32_t* steps,
+void Stamp(const RunTask& task, const float* weights, const float* factors, const uint32_t* steps,
            uint32_t reach);
 void AddAttention(const RunTask& task, const float* weights, const float* factors);
 

@@ -118,8 +118,8 @@ struct Kernels {
   void (*merge)(const float* parts, const float* factors, uint32_t runs, uint32_t stride,
                 uint32_t head_dim, float* o);
   /// Raises last_important to steps[j] + Reach(x, reach) of ops.h where
-  /// x = weights[j * kRunStride + s] * inverse[j] >= 1.
-  void (*stamp)(const RunTask& task, const float* weights, const float* inverse,
+  /// x = weights[j * kRunStride + s] * factors[j] >= 1.
+  void (*stamp)(const RunTask& task, const float* weights, const float* factors,
                 const uint32_t* steps, uint32_t reach);
   /// Adds round(weights[j * kRunStride + s] * factors[j]) to sums of attention below 2^31.
   void (*add_attention)(const RunTask& task, const float* weights, const float* factors);

@@ -276,7 +276,7 @@ void Merge(const float* parts, const float* factors, uint32_t runs, uint32_t str
 }
 
 // Plain loops of 16 lanes: the compiler turns them into vectors.
-void Stamp(const RunTask& task, const float* weights, const float* inverse, const uint32_t* steps,
+void Stamp(const RunTask& task, const float* weights, const float* factors, const uint32_t* steps,
            uint32_t reach) {
   constexpr uint32_t kOne = 0x3f800000u, kMost = 16u << 23;  // kDoublingsMost.
   for (uint32_t s = 0; s < task.slots; s += 16) {
@@ -287,7 +287,7 @@ void Stamp(const RunTask& task, const float* weights, const float* inverse, cons
     float x[16];
     for (uint32_t i = 0; i < 16; ++i) newest[i] = stamps[i];
     for (uint32_t j = 0; j < task.queries; ++j) {
-      Store(x, Mul(Load(weights + j * kRunStride + s), Set(inverse[j])));
+      Store(x, Mul(Load(weights + j * kRunStride + s), Set(factors[j])));
       for (uint32_t i = 0; i < 16; ++i) {
         const uint32_t bits = __builtin_bit_cast(uint32_t, x[i]);
         const uint32_t doublings = bits - kOne < kMost ? bits - kOne : kMost;

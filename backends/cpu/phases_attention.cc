@@ -168,66 +168,44 @@ class Attention {
   void Mark(const Replay& replay, const Tile& tile, uint32_t first, uint32_t last,
             const float* work) const {
     const StepSequence& sequence = replay.step.sequence(tile.sequence);
+    const bool sums = sequence.mark_by == MarkBy::kAttention;
     const uint32_t runs = Runs(replay, tile);
-    Judges judges;
+    uint32_t steps[kTileRowsMax];
+    Total totals[kTileRowsMax];
+    float units[kTileRowsMax];  // Of a weight that is the greatest there is: 0 if not judged.
+    bool is_judged = false;
     for (uint32_t j = 0; j < tile.count; ++j) {
       const uint32_t i = (tile.first + j) / layout_.group;
-      judges.is_judged[j] = i >= sequence.judged_from;
-      judges.steps[j] = sequence.clock + i + 1;
-      judges.totals[j] = TotalOf(work, runs, j);
-      judges.any |= judges.is_judged[j];
+      steps[j] = sequence.clock + i + 1;
+      totals[j] = TotalOf(work, runs, j);
+      const uint32_t t = BasisOf(sequence.basis, steps[j], Visible(replay, tile, j));
+      const float whole = sums ? static_cast<float>(kAttentionUnits)
+                               : static_cast<float>(t) / sequence.importance_scale;
+      units[j] = i >= sequence.judged_from ? whole / totals[j].sum : 0.0f;
+      is_judged |= i >= sequence.judged_from;
     }
-    if (!judges.any) return;
+    if (!is_judged) return;
     for (uint32_t run = first; run < std::min(last, runs); ++run) {
+      float factors[kTileRowsMax];
+      for (uint32_t j = 0; j < tile.count; ++j) {
+        factors[j] = units[j] * std::exp(work[layout_.greatest(run) + j] - totals[j].greatest);
+      }
       uint8_t* pages[kRunPages];
       const RunTask task = TaskOf(replay, tile, run, pages);
+      const float* weights = work + layout_.weights(run);
       std::atomic<bool>& lock = locks_[uint64_t{tile.kv_head} * layout_.runs + run];
       SpinWait wait;
       while (lock.exchange(true, std::memory_order_acquire)) wait.Once();
-      if (sequence.mark_by == MarkBy::kAttention) {
-        AddAttention(tile, task, judges, run, work);
+      if (sums) {
+        kernels_.add_attention(task, weights, factors);
       } else {
-        Stamp(replay, tile, task, judges, run, work);
+        kernels_.stamp(task, weights, factors, steps, sequence.reach);
       }
       lock.store(false, std::memory_order_release);
     }
   }
 
  private:
-  /// The queries of a tile whose attention counts.
-  struct Judges {
-    bool any = false;
-    bool is_judged[kTileRowsMax];
-    uint32_t steps[kTileRowsMax];
-    Total totals[kTileRowsMax];
-  };
-
-  void Stamp(const Replay& replay, const Tile& tile, const RunTask& task, const Judges& judges,
-             uint32_t run, const float* work) const {
-    const StepSequence& sequence = replay.step.sequence(tile.sequence);
-    float inverse[kTileRowsMax];  // Of the least weight that counts.
-    for (uint32_t j = 0; j < tile.count; ++j) {
-      const uint32_t t = sequence.basis == ThresholdBasis::kStep       ? judges.steps[j]
-                         : sequence.basis == ThresholdBasis::kResident ? Visible(replay, tile, j)
-                                                                       : 1;
-      const float share = sequence.importance_scale / static_cast<float>(t) * judges.totals[j].sum;
-      inverse[j] = std::exp(work[layout_.greatest(run) + j] - judges.totals[j].greatest) / share;
-      if (!judges.is_judged[j]) inverse[j] = 0.0f;
-    }
-    kernels_.stamp(task, work + layout_.weights(run), inverse, judges.steps, sequence.reach);
-  }
-
-  void AddAttention(const Tile& tile, const RunTask& task, const Judges& judges, uint32_t run,
-                    const float* work) const {
-    float factors[kTileRowsMax];
-    for (uint32_t j = 0; j < tile.count; ++j) {
-      const Total& total = judges.totals[j];
-      const float share = std::exp(work[layout_.greatest(run) + j] - total.greatest) / total.sum;
-      factors[j] = judges.is_judged[j] ? share * static_cast<float>(kAttentionUnits) : 0.0f;
-    }
-    kernels_.add_attention(task, work + layout_.weights(run), factors);
-  }
-
   uint32_t Head(const Replay& replay, const Tile& tile) const {
     return op_.layer * replay.kv->geometry.kv_heads + tile.kv_head;
   }

@@ -32,15 +32,7 @@ class HeadRows {
     return last_important(slot) != kPinned && position(slot) < sequence_.recent_from;
   }
   uint32_t age(uint32_t slot) const {
-    const uint32_t mark = last_important(slot), tokens = sequence_.position_clock - position(slot);
-    switch (sequence_.rank_by) {
-      case RankBy::kLastImportant: return sequence_.clock + kDoublingsMost * sequence_.reach - mark;
-      case RankBy::kPosition: return tokens;
-      case RankBy::kHash: return HashAge(head_, position(slot));
-      case RankBy::kAttention: return AttentionAge(mark, 1);
-      case RankBy::kMeanAttention: return AttentionAge(mark, tokens);
-    }
-    return 0;
+    return AgeOf(sequence_, head_, position(slot), last_important(slot));
   }
 
   /// Slot `to` becomes what slot `from` is.

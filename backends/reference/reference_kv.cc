@@ -168,19 +168,19 @@ uint32_t QuantizeToHalfByte(float x, float d) {
 }
 
 void HeadRows::WriteHalfBytes(uint32_t slot, Side side, const float* from) const {
-  std::vector<float> row(from, from + layout_.head_dim);
-  Rotate(row.data(), layout_.head_dim);
-  for (uint32_t block = 0; block < layout_.head_dim; block += kBlock) {
-    float most = row[block], least = row[block];
-    for (uint32_t d = block; d < block + kBlock; ++d) {
-      most = std::max(most, row[d]);
-      least = std::min(least, row[d]);
-    }
-    const float greatest = most >= -least ? most : least;
-    const float scale = std::fabs(greatest) < 0x1p-20f ? 0.0f : greatest / -8.0f;
-    Scale(slot, side, block) = F32ToF16(scale);
-    for (uint32_t d = block; d < block + kBlock; ++d) {
-      SetHalfByte(slot, side, d, QuantizeToHalfByte(row[d], scale));
+  float x[kRotationMost];  // Dimensions that are rotated together.
+  const uint32_t together = RotationBlock(layout_.head_dim);
+  for (uint32_t first = 0; first < layout_.head_dim; first += together) {
+    std::copy_n(from + first, together, x);
+    Rotate(x, together);
+    for (uint32_t block = 0; block < together; block += kBlock) {
+      const auto [least, most] = std::minmax_element(x + block, x + block + kBlock);
+      const float greatest = *most >= -*least ? *most : *least;
+      const float scale = std::fabs(greatest) < 0x1p-20f ? 0.0f : greatest / -8.0f;
+      Scale(slot, side, first + block) = F32ToF16(scale);
+      for (uint32_t d = block; d < block + kBlock; ++d) {
+        SetHalfByte(slot, side, first + d, QuantizeToHalfByte(x[d], scale));
+      }
     }
   }
 }
@@ -199,15 +199,7 @@ bool IsEvictable(const StepSequence& sequence, const HeadRows& rows, uint32_t sl
 }
 
 uint32_t Age(const StepSequence& sequence, const HeadRows& rows, uint32_t slot) {
-  const uint32_t mark = rows.last_important(slot), position = rows.position(slot);
-  switch (sequence.rank_by) {
-    case RankBy::kLastImportant: return sequence.clock + kDoublingsMost * sequence.reach - mark;
-    case RankBy::kPosition: return sequence.position_clock - position;
-    case RankBy::kHash: return HashAge(rows.head(), position);
-    case RankBy::kAttention: return AttentionAge(mark, 1);
-    case RankBy::kMeanAttention: return AttentionAge(mark, sequence.position_clock - position);
-  }
-  return 0;
+  return AgeOf(sequence, rows.head(), rows.position(slot), rows.last_important(slot));
 }
 
 /// o = sum_s a_s V[s], a = softmax(scale q.K) over the first `visible` of the dequantized rows in
@@ -242,10 +234,7 @@ struct Group {
 /// Row i gives every slot with at least its share of the attention the row's step.
 void Stamp(const Group& group, uint32_t i, double log_sum_exp, const Scratch& scratch) {
   const uint32_t step = group.sequence.clock + i + 1, visible = group.resident + i + 1;
-  const ThresholdBasis basis = group.sequence.basis;
-  const uint32_t t = basis == ThresholdBasis::kStep       ? step
-                     : basis == ThresholdBasis::kResident ? visible
-                                                          : 1;
+  const uint32_t t = BasisOf(group.sequence.basis, step, visible);
   const double least = log_sum_exp + std::log(double{group.sequence.importance_scale} / t);
   for (uint32_t s = 0; s < visible; ++s) {
     const double x = std::exp(scratch.scores[s] - least);

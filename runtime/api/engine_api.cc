@@ -58,11 +58,11 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   if (read.importance_scale != 0.0f) out.importance_scale = read.importance_scale;
   out.pin_system_prompt = read.pin_system_prompt != 0;
   if (read.reach >= 0) {
-    if (read.reach >= 4096) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("reach is ", read.reach, "; expected less than 4096"));
-    }
     out.reach = static_cast<uint32_t>(read.reach);
+    if (*out.reach > kReachMost) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("reach is ", read.reach, "; expected at most ", kReachMost));
+    }
   }
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));

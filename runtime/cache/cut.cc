@@ -132,14 +132,13 @@ absl::StatusOr<Cut> SolveShared(const CutProblem& problem) {
 absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
   const size_t heads = problem.counts.size();
   const size_t shared_by = problem.shared_by == 0 ? heads : problem.shared_by;
-  const uint32_t groups = static_cast<uint32_t>(CeilDiv(heads, std::max<size_t>(shared_by, 1)));
   Cut cut;
   for (size_t first = 0; first < heads; first += shared_by) {
-    CutProblem part = problem;
     const size_t count = std::min(shared_by, heads - first);
+    CutProblem part = problem;
     part.counts = problem.counts.subspan(first, count);
     part.ages = problem.ages.subspan(first * (kAgeBins + 1), count * (kAgeBins + 1));
-    if (problem.page_limit != 0xffffffffu) part.page_limit = problem.page_limit / groups;
+    part.page_limit = static_cast<uint32_t>(uint64_t{problem.page_limit} * count / heads);
     CORM_ASSIGN_OR_RETURN(const Cut of_part, SolveShared(part));
     cut.evict.insert(cut.evict.end(), of_part.evict.begin(), of_part.evict.end());
     cut.natural += of_part.natural;

@@ -114,7 +114,7 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.clock = clock_;
   const uint32_t sinks_left = rules.sinks > clock_ ? rules.sinks - clock_ : 0;
   s.pinned_rows = pin ? rows : std::min(rows, sinks_left);
-  s.judged_from = rules.judges ? rows - std::min(rows, rules.judged_rows) : rows;
+  s.judged_from = rows - Judged(rows);
   s.importance_scale = rules.importance_scale;
   s.basis = rules.basis;
   s.mark_by = rules.mark_by;
@@ -129,14 +129,16 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   return s;
 }
 
+uint32_t SessionCache::Judged(uint32_t rows) const {
+  return settings_.rules.judges ? std::min(rows, settings_.rules.judged_rows) : 0;
+}
+
 bool SessionCache::BeginsAnew(uint32_t rows) const {
-  const uint32_t judged = std::min(rows, settings_.rules.judged_rows);
-  return std::max(observed_, judged) >= settings_.rules.observed;
+  return std::max(observed_, Judged(rows)) >= settings_.rules.observed;
 }
 
 absl::Status SessionCache::Commit(uint32_t rows) {
-  const uint32_t judged = std::min(rows, settings_.rules.judged_rows);
-  observed_ = BeginsAnew(rows) ? judged : observed_ + judged;
+  observed_ = (BeginsAnew(rows) ? 0 : observed_) + Judged(rows);
   for (const std::unique_ptr<Part>& part : parts_) part->kv.Appended(rows);
   clock_ += rows;
   next_position_ += rows;

@@ -102,6 +102,8 @@ class SessionCache {
   };
   explicit SessionCache(const Settings& settings) : settings_(settings) {}
   StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, bool pin) const;
+  /// Queries at the end of a step of `rows` whose attention counts.
+  uint32_t Judged(uint32_t rows) const;
   /// Whether sums of attention start again with a step of `rows`.
   bool BeginsAnew(uint32_t rows) const;
   absl::Status DropRows(Part& part, const Drop& drop);

@@ -8,7 +8,7 @@
 // leave by rank under pressure is ours.
 #include <algorithm>
 
-#include "runtime/cache/policy.h"
+#include "runtime/eviction/shared.h"
 
 namespace cormorant {
 namespace {
@@ -31,8 +31,8 @@ constexpr PolicyOption kOptions[] = {
     {"--corm-reach",
      "steps for which each doubling of a share past c/t is remembered longer (64 under a cap, else "
      "0, the paper's)"},
-    {"--sinks", "first tokens that never leave (4)"},
-    {"--head-budget", "heads that share room: of a session (default), layer, or each its own"},
+    kSinksOption,
+    kSessionBudgetOption,
 };
 
 EvictionRules Rules(const PolicyOptions& options) {

@@ -3,29 +3,20 @@
 // Source: Zhang et al. 2023, arXiv 2306.14048 (heavy hitters): half of the room is for the newest
 // rows. The paper's sums grow with age, so old rows win; here a sum is divided by the row's age.
 // h2o-published has the paper's.
-#include <algorithm>
-
-#include "runtime/cache/policy.h"
+#include "runtime/eviction/shared.h"
 
 namespace cormorant {
 namespace {
 
 constexpr PolicyOption kOptions[] = {
-    {"--sinks", "first tokens that never leave (4)"},
+    kSinksOption,
     {"--corm-recent", "newest rows that never leave (half of the room)"},
-    {"--head-budget", "heads that share room: of a session, of a layer, or each its own (default)"},
+    kHeadBudgetOption,
 };
 
 EvictionRules Rules(const PolicyOptions& options) {
-  EvictionRules rules;
-  rules.evicts = true;
-  rules.sinks = options.sinks;
-  rules.judges = true;
-  rules.mark_by = MarkBy::kAttention;
-  rules.rank_by = RankBy::kMeanAttention;
-  rules.judged_rows = kNever;
+  EvictionRules rules = SumsOfAttention(options, RankBy::kMeanAttention);
   rules.recent = options.recent.value_or(options.rows_per_head / 2);
-  rules.budget = options.budget.value_or(HeadBudget::kHead);
   return rules;
 }
 

@@ -2,29 +2,20 @@
 //
 // Source: Zhang et al. 2023, arXiv 2306.14048 (heavy hitters), as published: sums over all queries,
 // half of the room for the newest rows, the same room for every head. No sinks but --sinks.
-#include <algorithm>
-
-#include "runtime/cache/policy.h"
+#include "runtime/eviction/shared.h"
 
 namespace cormorant {
 namespace {
 
 constexpr PolicyOption kOptions[] = {
-    {"--sinks", "first tokens that never leave (4)"},
+    kSinksOption,
     {"--corm-recent", "newest rows that never leave (half of the room)"},
-    {"--head-budget", "heads that share room: of a session, of a layer, or each its own (default)"},
+    kHeadBudgetOption,
 };
 
 EvictionRules Rules(const PolicyOptions& options) {
-  EvictionRules rules;
-  rules.evicts = true;
-  rules.sinks = options.sinks;
-  rules.judges = true;
-  rules.mark_by = MarkBy::kAttention;
-  rules.rank_by = RankBy::kAttention;
-  rules.judged_rows = kNever;
+  EvictionRules rules = SumsOfAttention(options, RankBy::kAttention);
   rules.recent = options.recent.value_or(options.rows_per_head / 2);
-  rules.budget = options.budget.value_or(HeadBudget::kHead);
   return rules;
 }
 

@@ -2,7 +2,7 @@
 // read, beside the sinks and the newest rows. What any policy must beat to be worth its work.
 #include <algorithm>
 
-#include "runtime/cache/policy.h"
+#include "runtime/eviction/shared.h"
 
 namespace cormorant {
 namespace {
@@ -10,9 +10,9 @@ namespace {
 constexpr uint32_t kRecent = 256;
 
 constexpr PolicyOption kOptions[] = {
-    {"--sinks", "first tokens that never leave (4)"},
+    kSinksOption,
     {"--corm-recent", "newest rows that never leave (256; less under a small cap)"},
-    {"--head-budget", "heads that share room: of a session, of a layer, or each its own (default)"},
+    kHeadBudgetOption,
 };
 
 EvictionRules Rules(const PolicyOptions& options) {

@@ -2,13 +2,13 @@
 //
 // Source: Xiao et al. 2023, arXiv 2309.17453 (StreamingLLM), with positions kept as written until
 // they are re-based. The baseline every other policy must beat.
-#include "runtime/cache/policy.h"
+#include "runtime/eviction/shared.h"
 
 namespace cormorant {
 namespace {
 
 constexpr PolicyOption kOptions[] = {
-    {"--sinks", "first tokens that never leave (4)"},
+    kSinksOption,
     {"--corm-window", "rows kept beside the sinks without a cap (1024)"},
 };
 

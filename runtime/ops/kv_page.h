@@ -55,10 +55,12 @@ struct KvGeometry {
   constexpr uint32_t heads() const { return layers * kv_heads; }
 };
 
+constexpr uint32_t kRotationMost = 256;
+
 /// Dimensions that q4_0 rows rotate together, and what the sums are multiplied with.
 constexpr uint32_t RotationBlock(uint32_t head_dim) {
   const uint32_t greatest = head_dim & (~head_dim + 1);  // Power of two that divides.
-  return greatest < 256 ? greatest : 256;
+  return greatest < kRotationMost ? greatest : kRotationMost;
 }
 constexpr float RotationScale(uint32_t block) {
   float scale = 1.0f;

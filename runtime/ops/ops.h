@@ -289,6 +289,21 @@ inline uint32_t AttentionAge(uint32_t attention, uint32_t tokens) {
   return bits(0xffffffffu) - bits(attention) + bits(tokens) - bits(1);
 }
 
+/// The age of a row of `head`, as KvAgesOp says.
+inline uint32_t AgeOf(const StepSequence& sequence, uint32_t head, uint32_t position,
+                      uint32_t last_important) {
+  const uint32_t tokens = sequence.position_clock - position;
+  switch (sequence.rank_by) {
+    case RankBy::kLastImportant:
+      return sequence.clock + kDoublingsMost * sequence.reach - last_important;
+    case RankBy::kPosition: return tokens;
+    case RankBy::kHash: return HashAge(head, position);
+    case RankBy::kAttention: return AttentionAge(last_important, 1);
+    case RankBy::kMeanAttention: return AttentionAge(last_important, tokens);
+  }
+  return 0;
+}
+
 enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 
 /// Calls f(tensor, access) for each tensor an op names. Cache and step buffer are not tensors.

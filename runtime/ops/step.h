@@ -24,14 +24,22 @@ enum class ThresholdBasis : uint32_t {
   kOne = 2,       // t = 1: c itself is the least share.
 };
 
+/// t of a threshold c/t, for a query in its `step` that sees `visible` rows.
+constexpr uint32_t BasisOf(ThresholdBasis basis, uint32_t step, uint32_t visible) {
+  if (basis == ThresholdBasis::kOne) return 1;
+  return basis == ThresholdBasis::kStep ? step : visible;
+}
+
 /// What attention leaves at the rows it sees, in their last_important (AttendOp).
 enum class MarkBy : uint32_t {
   kStep = 0,       // The last step in which a query found the row important.
   kAttention = 1,  // The attention it was given, summed, in units of 1 / kAttentionUnits.
 };
 
-/// Doublings of a share that count at most (StepSequence::reach).
+/// Doublings of a share that count at most, and steps that each may count for
+/// (StepSequence::reach).
 constexpr uint32_t kDoublingsMost = 16;
+constexpr uint32_t kReachMost = 4095;
 
 /// Units that a query's attention to a row is rounded to, in sums.
 constexpr uint32_t kAttentionUnits = 1u << 16;
@@ -65,7 +73,7 @@ struct StepSequence {
   uint32_t next_position = 0;  // KvRebase: the position the next token will have afterwards.
   MarkBy mark_by = MarkBy::kStep;
   uint32_t forgets = 0;  // Not 0: KvWrite clears the attention summed so far.
-  uint32_t reach = 0;    // Steps that each doubling of a share past c/t counts for; below 2^12.
+  uint32_t reach = 0;    // Steps that each doubling of a share past c/t counts for.
 };
 
 struct StepHeader {

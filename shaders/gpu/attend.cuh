@@ -17,8 +17,19 @@ GPU_FN uint32_t FirstHead(const AttendArguments& a, uint32_t row) {
   return (row * gpu::BlocksY() + gpu::BlockY()) * a.heads;
 }
 
-/// log(c / t) of a row: scores at or past log-sum-exp plus this are important.
-GPU_FN float LogShare(const uint32_t* step, const RowPlace& place) {
+/// What attention leaves at rows: StepSequence's mark_by and reach.
+struct Marking {
+  bool sums;
+  uint32_t reach;
+};
+GPU_FN Marking MarkingOf(const uint32_t* step, uint32_t sequence) {
+  return {Sequence(step, sequence, kMarkBy) == kMarkAttention, Sequence(step, sequence, kReach)};
+}
+
+/// log(c / t) of a row: scores at or past log-sum-exp plus this are important. 0 where attention is
+/// summed.
+GPU_FN float LogShare(const uint32_t* step, const RowPlace& place, const Marking& marking) {
+  if (marking.sums) return 0.0f;
   const uint32_t by_step = Sequence(step, place.sequence, kClock) + place.i + 1;
   const uint32_t basis = Sequence(step, place.sequence, kBasis);
   const uint32_t t = basis == 0 ? by_step : basis == 1 ? place.visible : 1;
@@ -32,16 +43,24 @@ GPU_FN uint32_t StampOf(uint32_t now, float log_x, uint32_t reach) {
   const uint32_t one = gpu::AsWord(1.0f), bits = gpu::Max(gpu::AsWord(gpu::Exp(log_x)), one);
   return now + ((gpu::Min(bits - one, kDoublingsMost << 23) >> 7) * reach >> 16);
 }
-GPU_FN bool SumsAttention(const uint32_t* step, uint32_t sequence) {
-  return Sequence(step, sequence, kMarkBy) == kMarkAttention;
+
+/// What a query in step `now` makes of a row's mark; `least` is log-sum-exp plus LogShare.
+GPU_FN uint32_t MarkWith(const Marking& marking, uint32_t mark, uint32_t now, float score,
+                         float least) {
+  const float log_x = score - least;
+  if (marking.sums) {
+    return mark + static_cast<uint32_t>(gpu::RoundEven(gpu::Exp(log_x) * kAttentionUnits));
+  }
+  return log_x >= 0.0f ? gpu::Max(mark, StampOf(now, log_x, marking.reach)) : mark;
 }
-/// A share of a query's attention, in units of the sums of attention.
-GPU_FN uint32_t AttentionUnits(float score, float log_sum_exp) {
-  return static_cast<uint32_t>(gpu::RoundEven(gpu::Exp(score - log_sum_exp) * kAttentionUnits));
-}
-/// Only whole units are added, so sums do not depend on the order of blocks.
-GPU_FN void AddAttention(uint32_t* sum, uint32_t units) {
-  if (units > 0 && *sum < kAttentionMost) gpu::AtomicAdd(sum, units);
+/// Leaves a mark in a page. Sums are whole units, so they do not depend on the order of blocks.
+GPU_FN void LeaveMark(const Marking& marking, uint32_t* at, uint32_t mark) {
+  if (mark == 0) return;
+  if (!marking.sums) {
+    gpu::AtomicMax(at, mark);
+  } else if (*at < kAttentionMost) {
+    gpu::AtomicAdd(at, mark);
+  }
 }
 
 }  // namespace cormorant::GPU_NAMESPACE::kernels

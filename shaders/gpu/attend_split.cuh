@@ -220,7 +220,7 @@ GPU_FN void WriteOutput(const AttendArguments& a, uint32_t first_head,
 }
 
 /// Every block of a row and group adds up what the splits left; the first writes the output, and
-/// each stamps the slots of its own split. Grid: as AttendSplit.
+/// each marks the slots of its own split. Grid: as AttendSplit.
 GPU_KERNEL(kSplitThreads) AttendFinish(const AttendArguments a) {
   GPU_SHARED(float, weights, kSplitHeadsMost* kSplitsMost);
   GPU_SHARED(float, log_sum_exp, kSplitHeadsMost);
@@ -236,30 +236,18 @@ GPU_KERNEL(kSplitThreads) AttendFinish(const AttendArguments a) {
   if (!is_judged) return;
   const Split split = SplitOf(a, place);
   const uint32_t now = Sequence(step, place.sequence, kClock) + place.i + 1;
-  const bool sums = SumsAttention(step, place.sequence);
-  const float log_share = LogShare(step, place);
-  const uint32_t reach = Sequence(step, place.sequence, kReach);
+  const Marking marking = MarkingOf(step, place.sequence);
+  const float log_share = LogShare(step, place, marking);
   const uint32_t last_slot = gpu::Min(split.last_page * kPageRows, split.visible);
   for (uint32_t slot = split.first_page * kPageRows + thread; slot < last_slot;
        slot += kSplitThreads) {
-    uint32_t stamp = 0, units = 0;
+    uint32_t mark = 0;
     for (uint32_t g = 0; g < a.heads; ++g) {
       const float score = a.scores[(uint64_t{first_head} + g) * slots + slot];
-      const float log_x = score - (log_sum_exp[g] + log_share);
-      if (sums) {
-        units += AttentionUnits(score, log_sum_exp[g]);
-      } else if (log_x >= 0.0f) {
-        stamp = gpu::Max(stamp, StampOf(now, log_x, reach));
-      }
+      mark = MarkWith(marking, mark, now, score, log_sum_exp[g] + log_share);
     }
-    if (stamp == 0 && units == 0) continue;
     uint32_t* const page = PageOf(a.cache, split.table, split.head, slot / kPageRows);
-    uint32_t* const mark = page + a.cache.last_important_at + slot % kPageRows;
-    if (sums) {
-      AddAttention(mark, units);
-    } else {
-      gpu::AtomicMax(mark, stamp);
-    }
+    LeaveMark(marking, page + a.cache.last_important_at + slot % kPageRows, mark);
   }
 }
 

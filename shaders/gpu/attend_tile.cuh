@@ -27,7 +27,7 @@ struct TileMemory {
   gpu::SharedPointer<float> shares;  // [row][query]
   gpu::SharedPointer<float> greatest, total, correction, least;  // [query]
   gpu::SharedPointer<uint32_t> visible;                          // [query]
-  gpu::SharedPointer<uint32_t> stamps;                           // [row]
+  gpu::SharedPointer<uint32_t> marks;                            // [row]
 };
 
 template <RowType kKeys, RowType kValues, uint32_t kSlices, uint32_t kQueries>
@@ -256,18 +256,16 @@ struct Tile {
     if (!IsLive(rows, n)) return -kLeast;
     const RowPlace place = PlaceOf(a.cache.step, first_row + n / a.heads, rows.head);
     if (place.i < Sequence(a.cache.step, place.sequence, kJudgedFrom)) return -kLeast;
-    const float log_sum_exp = memory.greatest[n] + gpu::Log(memory.total[n]);
-    if (SumsAttention(a.cache.step, place.sequence)) return log_sum_exp;
-    return log_sum_exp + LogShare(a.cache.step, place);
+    return memory.greatest[n] + gpu::Log(memory.total[n]) +
+           LogShare(a.cache.step, place, MarkingOf(a.cache.step, place.sequence));
   }
 
   GPU_METHOD void Mark(const TileRows& rows) const {
     const uint32_t thread = gpu::Thread(), n4 = thread / 8 * 4, r4 = thread % 8 * 4;
     if (thread < kQueries) memory.least[thread] = LeastOf(rows, thread);
-    for (uint32_t r = thread; r < kPageRows; r += kThreads) memory.stamps[r] = 0u;
+    for (uint32_t r = thread; r < kPageRows; r += kThreads) memory.marks[r] = 0u;
     gpu::Sync();
-    const bool sums = SumsAttention(a.cache.step, rows.sequence);
-    const uint32_t reach = Sequence(a.cache.step, rows.sequence, kReach);
+    const Marking marking = MarkingOf(a.cache.step, rows.sequence);
     const uint32_t clock = Sequence(a.cache.step, rows.sequence, kClock) + 1 -
                            Sequence(a.cache.step, rows.sequence, kFirstRow);
     for (uint32_t p = 0; p < rows.pages; ++p) {
@@ -276,33 +274,22 @@ struct Tile {
       float score[4][4];
       Score(page, live, score);
       for (uint32_t r = 0; r < 4; ++r) {
-        uint32_t newest = 0, units = 0;
+        uint32_t mark = 0;
         for (uint32_t n = 0; n < 4; ++n) {
-          const bool sees = p * kPageRows + r4 + r < memory.visible[n4 + n];
+          if (p * kPageRows + r4 + r >= memory.visible[n4 + n]) continue;
           const uint32_t now = clock + first_row + (n4 + n) / a.heads;
-          const float log_x = score[n][r] - memory.least[n4 + n];
-          if (sees && sums) {
-            units += AttentionUnits(score[n][r], memory.least[n4 + n]);
-          } else if (sees && log_x >= 0.0f) {
-            newest = gpu::Max(newest, StampOf(now, log_x, reach));
-          }
+          mark = MarkWith(marking, mark, now, score[n][r], memory.least[n4 + n]);
         }
-        if (sums) {
-          gpu::AtomicAdd(memory.stamps, r4 + r, units);
-        } else if (newest > 0) {
-          gpu::AtomicMax(memory.stamps, r4 + r, newest);
+        if (marking.sums) {
+          gpu::AtomicAdd(memory.marks, r4 + r, mark);
+        } else if (mark > 0) {
+          gpu::AtomicMax(memory.marks, r4 + r, mark);
         }
       }
       gpu::Sync();
       for (uint32_t r = thread; r < kPageRows; r += kThreads) {
-        const uint32_t stamp = memory.stamps[r];
-        uint32_t* const mark = page + a.cache.last_important_at + r;
-        if (sums) {
-          AddAttention(mark, stamp);
-        } else if (stamp > 0) {
-          gpu::AtomicMax(mark, stamp);
-        }
-        memory.stamps[r] = 0u;
+        LeaveMark(marking, page + a.cache.last_important_at + r, memory.marks[r]);
+        memory.marks[r] = 0u;
       }
       gpu::Sync();
     }
@@ -321,13 +308,13 @@ AttendTile(const AttendArguments a) {
   GPU_SHARED(float, correction, kQueries);
   GPU_SHARED(float, least, kQueries);
   GPU_SHARED(uint32_t, visible, kQueries);
-  GPU_SHARED(uint32_t, stamps, kPageRows);
+  GPU_SHARED(uint32_t, marks, kPageRows);
   const uint32_t* const step = a.cache.step;
   const uint32_t block_rows = kQueries / a.heads, first_row = gpu::Block() * block_rows;
   if (first_row >= step[kStepRows]) return;
   const Tile<kKeys, kValues, kSlices, kQueries> tile = {
       a,
-      {query, slice, shares, greatest, total, correction, least, visible, stamps},
+      {query, slice, shares, greatest, total, correction, least, visible, marks},
       block_rows,
       first_row};
   TileRows rows;

@@ -12,8 +12,20 @@ uint FirstHead(uint row) {
   return (row * gl_NumWorkGroups.y + gl_WorkGroupID.y) * kGroup;
 }
 
-/// log(c / t) of a row: scores at or past log-sum-exp plus this are important.
-float LogShare(Words step, RowPlace place) {
+/// What attention leaves at rows: StepSequence's mark_by and reach.
+struct Marking {
+  bool sums;
+  uint reach;
+};
+Marking MarkingOf(Words step, uint sequence) {
+  return Marking(Sequence(step, sequence, kMarkBy) == kMarkAttention,
+                 Sequence(step, sequence, kReach));
+}
+
+/// log(c / t) of a row: scores at or past log-sum-exp plus this are important. 0 where attention is
+/// summed.
+float LogShare(Words step, RowPlace place, Marking marking) {
+  if (marking.sums) return 0.0;
   const uint by_step = Sequence(step, place.sequence, kClock) + place.i + 1u;
   const uint basis = Sequence(step, place.sequence, kBasis);
   const uint t = basis == 0 ? by_step : basis == 1 ? place.visible : 1u;
@@ -26,15 +38,20 @@ uint StampOf(uint now, float log_x, uint reach) {
   const uint one = floatBitsToUint(1.0), bits = max(floatBitsToUint(Exp(log_x)), one);
   return now + ((min(bits - one, kDoublingsMost << 23) >> 7) * reach >> 16);
 }
-bool SumsAttention(Words step, uint sequence) {
-  return Sequence(step, sequence, kMarkBy) == kMarkAttention;
+
+/// What a query in step `now` makes of a row's mark; `least` is log-sum-exp plus LogShare.
+uint MarkWith(Marking marking, uint mark, uint now, float score, float least) {
+  const float log_x = score - least;
+  if (marking.sums) return mark + uint(roundEven(Exp(log_x) * kAttentionUnits));
+  return log_x >= 0.0 ? max(mark, StampOf(now, log_x, marking.reach)) : mark;
 }
-/// A share of a query's attention, in units of the sums of attention.
-uint AttentionUnits(float score, float log_sum_exp) {
-  return uint(roundEven(Exp(score - log_sum_exp) * kAttentionUnits));
-}
-/// Only whole units are added, so sums do not depend on the order of workgroups.
-void AddAttention(Page page, uint row, uint units) {
+/// Leaves a mark in a page. Sums are whole units, so they do not depend on the order of workgroups.
+void LeaveMark(Marking marking, Page page, uint row, uint mark) {
   const uint at = page.at + kLastImportantAt + row;
-  if (units > 0u && page.slab.v[at] < kAttentionMost) atomicAdd(page.slab.v[at], units);
+  if (mark == 0u) return;
+  if (!marking.sums) {
+    atomicMax(page.slab.v[at], mark);
+  } else if (page.slab.v[at] < kAttentionMost) {
+    atomicAdd(page.slab.v[at], mark);
+  }
 }

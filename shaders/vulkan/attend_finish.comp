@@ -88,29 +88,17 @@ void main() {
   Cache cache = Cache(slabs, tables, pages_per_slab, pages_per_head, step.v[kStepHeads]);
   const uint table = Sequence(step, place.sequence, kTable);
   const uint now = Sequence(step, place.sequence, kClock) + place.i + 1u;
-  const bool sums = SumsAttention(step, place.sequence);
-  const float log_share = LogShare(step, place);
-  const uint reach = Sequence(step, place.sequence, kReach);
+  const Marking marking = MarkingOf(step, place.sequence);
+  const float log_share = LogShare(step, place, marking);
   const uint pages = (place.visible + 31u) / 32u, each = (pages + kSplits - 1u) / kSplits;
   const uint last_slot = min((split + 1u) * each * 32u, place.visible);
   [[dont_unroll]] for (uint slot = split * each * 32u + gl_LocalInvocationID.x; slot < last_slot;
                        slot += kThreads) {
-    uint stamp = 0u, units = 0u;
+    uint mark = 0u;
     [[dont_unroll]] for (uint g = 0; g < kGroup; ++g) {
       const float score = scores.v[(first_head + g) * pages_per_head * kPageRows + slot];
-      const float log_x = score - (log_sum_exp[g] + log_share);
-      if (sums) {
-        units += AttentionUnits(score, log_sum_exp[g]);
-      } else if (log_x >= 0.0) {
-        stamp = max(stamp, StampOf(now, log_x, reach));
-      }
+      mark = MarkWith(marking, mark, now, score, log_sum_exp[g] + log_share);
     }
-    if (stamp == 0u && units == 0u) continue;
-    Page page = PageOf(cache, table, head, slot / kPageRows);
-    if (sums) {
-      AddAttention(page, slot % kPageRows, units);
-    } else {
-      atomicMax(page.slab.v[page.at + kLastImportantAt + slot % kPageRows], stamp);
-    }
+    LeaveMark(marking, PageOf(cache, table, head, slot / kPageRows), slot % kPageRows, mark);
   }
 }

@@ -32,7 +32,7 @@ shared vec4 slice_of[kSlice * 8u];             // Keys: [dimension][row / 4]; va
 shared vec4 shares[32u * kQ4];                 // [row][query]
 shared float greatest[kQueries], total[kQueries], correction[kQueries], least[kQueries];
 shared uint visible[kQueries];
-shared uint stamp[32];
+shared uint marks[32];
 
 const uint kRotatedStride = kQ4;
 #define ROTATED(i) query[i]
@@ -253,22 +253,20 @@ void Attend(Block block, Cache cache, uint tile_row) {
 
 void Mark(Block block, Cache cache, uint tile_row) {
   const uint thread = gl_LocalInvocationID.x, n4 = thread / 8u, r4 = thread % 8u;
+  const Marking marking = MarkingOf(step, block.sequence);
   if (thread < kQueries) {
     const uint row = RowOf(tile_row, thread);
     least[thread] = kInfinity;
     if (row >= block.first_row && row < block.row_end && thread < kBlockRows * kGroup) {
       const RowPlace place = PlaceOf(step, row, block.head);
       if (place.i >= Sequence(step, place.sequence, kJudgedFrom)) {
-        // Where attention is summed, the log-sum-exp alone.
-        const float log_share = SumsAttention(step, place.sequence) ? 0.0 : LogShare(step, place);
-        least[thread] = greatest[thread] + Log(total[thread]) + log_share;
+        least[thread] =
+            greatest[thread] + Log(total[thread]) + LogShare(step, place, marking);
       }
     }
   }
-  if (thread < 32u) stamp[thread] = 0u;
+  if (thread < 32u) marks[thread] = 0u;
   barrier();
-  const bool sums = SumsAttention(step, block.sequence);
-  const uint reach = Sequence(step, block.sequence, kReach);
   const uint clock = Sequence(step, block.sequence, kClock) + 1u -
                      Sequence(step, block.sequence, kFirstRow);
   [[dont_unroll]] for (uint p = 0; p < block.last_page; ++p) {
@@ -278,32 +276,23 @@ void Mark(Block block, Cache cache, uint tile_row) {
     vec4 score[4];
     Score(page, rows, score);
     [[unroll]] for (uint r = 0; r < 4u; ++r) {
-      uint newest = 0u, units = 0u;
+      uint mark = 0u;
       [[unroll]] for (uint n = 0; n < 4u; ++n) {
         const uint index = n4 * 4u + n;
-        const bool sees = p * 32u + r4 * 4u + r < visible[index];
+        if (p * 32u + r4 * 4u + r >= visible[index]) continue;
         const uint now = clock + RowOf(tile_row, index);
-        const float log_x = score[n][r] - least[index];
-        if (sees && sums) {
-          units += AttentionUnits(score[n][r], least[index]);
-        } else if (sees && log_x >= 0.0) {
-          newest = max(newest, StampOf(now, log_x, reach));
-        }
+        mark = MarkWith(marking, mark, now, score[n][r], least[index]);
       }
-      if (sums) {
-        atomicAdd(stamp[r4 * 4u + r], units);
-      } else if (newest > 0u) {
-        atomicMax(stamp[r4 * 4u + r], newest);
+      if (marking.sums) {
+        atomicAdd(marks[r4 * 4u + r], mark);
+      } else if (mark > 0u) {
+        atomicMax(marks[r4 * 4u + r], mark);
       }
     }
     barrier();
     [[dont_unroll]] for (uint r = thread; r < 32u; r += kThreads) {
-      if (sums) {
-        AddAttention(page, r, stamp[r]);
-      } else if (stamp[r] > 0u) {
-        atomicMax(page.slab.v[page.at + kLastImportantAt + r], stamp[r]);
-      }
-      stamp[r] = 0u;
+      LeaveMark(marking, page, r, marks[r]);
+      marks[r] = 0u;
     }
     barrier();
   }

@@ -30,7 +30,7 @@ std::vector<uint32_t> Expected(const Scene& scene, std::span<const uint32_t> cou
       const uint32_t important = scene.cache.last_important(place);
       const uint32_t position = scene.cache.position(place);
       if (important == kPinned || position >= sequence.recent_from) continue;
-      const uint32_t age = AgeOf(sequence, head, position, important);
+      const uint32_t age = ModelAge(sequence, head, position, important);
       ++row[BinOf(sequence.rank_by, age)];
       if (age >= sequence.natural_age) ++row[kAgeBins];
     }

@@ -24,7 +24,7 @@ std::vector<ModelRow> Evictable(const HostCache& cache, const StepSequence& sequ
     const Place place{sequence.table, head, slot};
     const uint32_t important = cache.last_important(place), position = cache.position(place);
     if (important == kPinned || position >= sequence.recent_from) continue;
-    rows.push_back({slot, AgeOf(sequence, head, position, important), position});
+    rows.push_back({slot, ModelAge(sequence, head, position, important), position});
   }
   return rows;
 }

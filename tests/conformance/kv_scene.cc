@@ -35,8 +35,8 @@ void FillRow(Scene& scene, Place place, uint32_t position, uint32_t last_importa
   scene.cache.last_important(place) = last_important;
 }
 
-uint32_t AgeOf(const StepSequence& sequence, uint32_t head, uint32_t position,
-               uint32_t last_important) {
+uint32_t ModelAge(const StepSequence& sequence, uint32_t head, uint32_t position,
+                  uint32_t last_important) {
   switch (sequence.rank_by) {
     case RankBy::kLastImportant:
       return sequence.clock + kDoublingsMost * sequence.reach - last_important;

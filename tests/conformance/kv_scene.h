@@ -26,8 +26,8 @@ void FillRow(Scene& scene, Place place, uint32_t position, uint32_t last_importa
 constexpr RankBy kRanks[] = {RankBy::kLastImportant, RankBy::kPosition, RankBy::kHash,
                              RankBy::kAttention, RankBy::kMeanAttention};
 /// The age of a row by the text of KvAgesOp.
-uint32_t AgeOf(const StepSequence& sequence, uint32_t head, uint32_t position,
-               uint32_t last_important);
+uint32_t ModelAge(const StepSequence& sequence, uint32_t head, uint32_t position,
+                  uint32_t last_important);
 
 /// A sequence's rows in a step, without the data in the cache.
 struct SequenceShape {

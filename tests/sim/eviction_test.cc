@@ -183,16 +183,12 @@ class Stream {
     return row.last_important != kPinned && row.position + rules_.recent < next_position;
   }
   uint32_t Age(const CachedRow& row, uint32_t clock, uint32_t next_position) const {
-    switch (rules_.rank_by) {
-      case RankBy::kLastImportant:
-        return clock + kDoublingsMost * rules_.reach - row.last_important;
-      case RankBy::kPosition: return next_position - row.position;
-      case RankBy::kHash: return HashAge(row.head, row.position);
-      case RankBy::kAttention: return AttentionAge(row.last_important, 1);
-      case RankBy::kMeanAttention:
-        return AttentionAge(row.last_important, next_position - row.position);
-    }
-    return 0;
+    StepSequence sequence;
+    sequence.clock = clock;
+    sequence.position_clock = next_position;
+    sequence.rank_by = rules_.rank_by;
+    sequence.reach = rules_.reach;
+    return AgeOf(sequence, row.head, row.position, row.last_important);
   }
   /// Evictable rows, those that leave first in front.
   std::vector<CachedRow> Ranked(std::vector<CachedRow> rows, uint32_t clock, uint32_t next) const {

@@ -178,15 +178,13 @@ class Engine:
 
 
 class Session:
-    """One conversation. Options that are not named keep the library's defaults."""
+    """One conversation. All options but the policy keep the library's defaults."""
 
-    def __init__(self, engine: Engine, policy: str, **options):
+    def __init__(self, engine: Engine, policy: str):
         self.engine, self.library, self.handle = engine, engine.library, c.c_void_p()
         self.so = self.library.so
         read = self.library.fresh(SessionOptions, "session_options")
         read.policy = policy.encode()
-        for name, value in options.items():
-            setattr(read, name, value)
         self.library.check(self.so.corm_session_create(engine.handle, c.byref(read),
                                                        c.byref(self.handle)))
 

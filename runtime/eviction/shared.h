@@ -1,0 +1,27 @@
+// What several policies have in common: options they share, and how sums of attention rank rows.
+#pragma once
+#include "runtime/cache/policy.h"
+
+namespace cormorant {
+
+constexpr PolicyOption kSinksOption = {"--sinks", "first tokens that never leave (4)"};
+constexpr PolicyOption kSessionBudgetOption = {
+    "--head-budget", "heads that share room: of a session (default), layer, or each its own"};
+constexpr PolicyOption kHeadBudgetOption = {
+    "--head-budget", "heads that share room: of a session, of a layer, or each its own (default)"};
+
+/// Rows are ranked by attention that queries gave them, summed, head by head. All queries of a step
+/// count, and the sums never begin anew.
+inline EvictionRules SumsOfAttention(const PolicyOptions& options, RankBy rank_by) {
+  EvictionRules rules;
+  rules.evicts = true;
+  rules.judges = true;
+  rules.mark_by = MarkBy::kAttention;
+  rules.rank_by = rank_by;
+  rules.judged_rows = kNever;
+  rules.sinks = options.sinks;
+  rules.budget = options.budget.value_or(HeadBudget::kHead);
+  return rules;
+}
+
+}  // namespace cormorant
