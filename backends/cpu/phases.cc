@@ -86,6 +86,10 @@ class Compiler {
     EndRows();
     builder_.phases.push_back(MakeKvCompact(heads_));
   }
+  void Add(const KvSpreadOp&) {
+    EndRows();
+    builder_.phases.push_back(MakeKvSpread());
+  }
   void Add(const KvRebaseOp& op) {
     EndRows();
     builder_.phases.push_back(MakeKvRebase(op, heads_, builder_.geometry, *builder_.kernels));

@@ -1,6 +1,7 @@
 // Upkeep of the cache, head by head: ages, compaction, re-basing. Rare next to decode steps, so
 // plain loops over slots; bytes of rows move as they are.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 
@@ -221,6 +222,47 @@ class KvRebase final : public HeadPhase {
   const Kernels& kernels_;
 };
 
+/// Marks go to a window over positions, of which each row takes the best; windows follow each other
+/// in ascending order, so that marks ahead are still as they were, and those behind are carried.
+class KvSpread final : public HeadPhase {
+ public:
+  void Run(const Replay& replay, uint32_t head, uint32_t) const override {
+    const uint32_t fade = replay.step.sequence(0).fade;
+    if (fade == 0) return;
+    const HeadRows rows(replay, head);
+    const uint64_t end = replay.step.sequence(0).position_clock;
+    std::array<uint32_t, kWindow + 2 * kSpreadMost> marks{};
+    for (uint64_t at = 0; at < end; at += kWindow) {
+      std::copy_n(&marks[kWindow], kSpreadMost, marks.data());
+      std::fill(marks.begin() + kSpreadMost, marks.end(), 0u);
+      for (uint32_t s = 0; s < rows.count(); ++s) {
+        const uint64_t place = rows.position(s) - at;
+        if (rows.position(s) < at || place >= kWindow + kSpreadMost) continue;
+        if (rows.last_important(s) != kPinned) marks[kSpreadMost + place] = rows.last_important(s);
+      }
+      for (uint32_t s = 0; s < rows.count(); ++s) {
+        const uint64_t place = rows.position(s) - at;
+        if (rows.position(s) < at || place >= kWindow || rows.last_important(s) == kPinned)
+          continue;
+        rows.last_important(s) = Best(&marks[kSpreadMost + place], fade);
+      }
+    }
+  }
+
+ private:
+  static constexpr uint32_t kWindow = 2048;
+
+  /// The best of a mark and its neighbours'.
+  static uint32_t Best(const uint32_t* mark, uint32_t fade) {
+    uint32_t best = *mark;
+    for (uint32_t d = 1; d <= kSpreadMost; ++d) {
+      const uint32_t near = std::max(*(mark - d), mark[d]), cost = d * fade;
+      best = std::max(best, near - std::min(near, cost));
+    }
+    return best;
+  }
+};
+
 }  // namespace
 
 uint64_t HeadScratchBytes(const KvGeometry& geometry) {
@@ -234,6 +276,9 @@ std::unique_ptr<Phase> MakeKvAges(const KvAgesOp& op) {
 }
 std::unique_ptr<Phase> MakeKvCompact(uint64_t scratch) {
   return std::make_unique<KvCompact>(scratch);
+}
+std::unique_ptr<Phase> MakeKvSpread() {
+  return std::make_unique<KvSpread>();
 }
 std::unique_ptr<Phase> MakeKvRebase(const KvRebaseOp& op, uint64_t scratch,
                                     const KvGeometry& geometry, const Kernels& kernels) {

@@ -3,6 +3,7 @@
 #include "shaders/gpu/kv_ages.cuh"
 #include "shaders/gpu/kv_compact.cuh"
 #include "shaders/gpu/kv_rebase.cuh"
+#include "shaders/gpu/kv_spread.cuh"
 #include "shaders/gpu/kv_write.cuh"
 
 namespace cormorant::GPU_NAMESPACE {
@@ -17,6 +18,10 @@ const Kernel& KvCompactKernel() {
 }
 const Kernel& KvRebaseKernel() {
   static const Kernel kernel = GPU_HANDLE("kv_rebase", KvRebaseArguments, kernels::KvRebase);
+  return kernel;
+}
+const Kernel& KvSpreadKernel() {
+  static const Kernel kernel = GPU_HANDLE("kv_spread", KvSpreadArguments, kernels::KvSpread);
   return kernel;
 }
 const Kernel& KvWriteKernel() {

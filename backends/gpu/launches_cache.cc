@@ -17,7 +17,7 @@ constexpr uint32_t kSplitHeadsMost = 8;  // Query heads of a block.
 constexpr uint32_t kHeadThreads = 128;   // Of kernels with a block a head, and of split attention.
 
 // What shaders/gpu/step.cuh has in words.
-static_assert(sizeof(StepSequence) == 16 * 4 && offsetof(StepSequence, reach) == 15 * 4);
+static_assert(sizeof(StepSequence) == 17 * 4 && offsetof(StepSequence, fade) == 16 * 4);
 static_assert(offsetof(StepHeader, evict_at) == 9 * 4 && offsetof(StepHeader, heads) == 3 * 4);
 
 /// The query heads of a KV head in even parts of at most `most`.
@@ -139,6 +139,11 @@ void LaunchBuilder::AddTiledAttend(const AttendOp& op) {
 void LaunchBuilder::Add(const KvAgesOp& op) {
   const KvAgesArguments arguments = {Cache(0), At<uint32_t>(op.ages)};
   Emit(KvAgesKernel(), {geometry_.heads(), 1, 1}, kHeadThreads, arguments);
+}
+
+void LaunchBuilder::Add(const KvSpreadOp&) {
+  const KvSpreadArguments arguments = {Cache(0)};
+  Emit(KvSpreadKernel(), {geometry_.heads(), 1, 1}, kHeadThreads, arguments);
 }
 
 void LaunchBuilder::Add(const KvCompactOp&) {

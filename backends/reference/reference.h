@@ -22,6 +22,7 @@ struct Scratch {
   std::vector<double> scores;   // [slots of a head]
   std::vector<double> sums;     // [E]
   std::vector<uint32_t> order;  // [slots of a head, or V]
+  std::vector<uint32_t> marks;  // [slots of a head]
   std::vector<uint8_t> leaves;  // [slots of a head]
 };
 
@@ -81,5 +82,6 @@ void Run(const AttendOp& op, Replay& replay);
 void Run(const KvAgesOp& op, Replay& replay);
 void Run(const KvCompactOp& op, Replay& replay);
 void Run(const KvRebaseOp& op, Replay& replay);
+void Run(const KvSpreadOp& op, Replay& replay);
 
 }  // namespace cormorant::reference

@@ -82,7 +82,7 @@ ScratchSizes SizeScratch(const Tape& tape, const KvGeometry& geometry) {
     }
     const bool is_attend = std::holds_alternative<AttendOp>(op);
     if (is_attend || std::holds_alternative<KvCompactOp>(op) ||
-        std::holds_alternative<KvRebaseOp>(op)) {
+        std::holds_alternative<KvRebaseOp>(op) || std::holds_alternative<KvSpreadOp>(op)) {
       sizes.slots = uint64_t{geometry.pages_per_head} * kPageRows;
       sizes.head_dim = geometry.head_dim;
       sizes.rows = std::max(sizes.rows, is_attend ? sizes.slots : 1);
@@ -143,6 +143,7 @@ class ReferenceBackend final : public Backend {
     plan->scratch.sums.resize(sizes.head_dim);
     plan->scratch.scores.resize(sizes.slots);
     plan->scratch.order.resize(sizes.order);
+    plan->scratch.marks.resize(sizes.slots);
     plan->scratch.leaves.resize(sizes.slots);
     return plan;
   }

@@ -396,4 +396,24 @@ void Run(const KvRebaseOp& op, Replay& replay) {
   });
 }
 
+void Run(const KvSpreadOp&, Replay& replay) {
+  const uint32_t fade = replay.step.sequence(0).fade;
+  if (fade == 0) return;
+  Scratch& scratch = *replay.scratch;
+  ForEachHead(replay, [&](uint32_t, const HeadRows& rows, uint32_t resident) {
+    for (uint32_t s = 0; s < resident; ++s) scratch.marks[s] = rows.last_important(s);
+    for (uint32_t s = 0; s < resident; ++s) {
+      if (scratch.marks[s] == kPinned) continue;
+      for (uint32_t near = 0; near < resident; ++near) {
+        const int64_t distance = std::abs(int64_t{rows.position(s)} - rows.position(near));
+        if (scratch.marks[near] == kPinned || distance > int64_t{kSpreadMost}) continue;
+        const int64_t mark = int64_t{scratch.marks[near]} - distance * fade;
+        if (mark > int64_t{rows.last_important(s)}) {
+          rows.last_important(s) = static_cast<uint32_t>(mark);
+        }
+      }
+    }
+  });
+}
+
 }  // namespace cormorant::reference

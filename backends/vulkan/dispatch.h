@@ -105,6 +105,7 @@ class DispatchBuilder {
   void Add(const AttendOp& op);
   void Add(const KvAgesOp& op);
   void Add(const KvCompactOp& op);
+  void Add(const KvSpreadOp& op);
   void Add(const KvRebaseOp& op);
   MatMulArguments MatMulOf(const MatMulOp& op) const;
   void AddMatVec(const MatMulOp& op);

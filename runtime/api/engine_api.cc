@@ -37,6 +37,16 @@ absl::StatusOr<EngineOptions> ToEngineOptions(const corm_engine_options* options
 
 namespace {
 
+/// Steps that a policy's marks are moved by; absent when negative.
+absl::StatusOr<std::optional<uint32_t>> ToSteps(absl::string_view name, int32_t steps) {
+  if (steps < 0) return std::nullopt;
+  if (static_cast<uint32_t>(steps) > kStepsMost) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is ", steps, "; expected at most ", kStepsMost));
+  }
+  return static_cast<uint32_t>(steps);
+}
+
 absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* options) {
   corm_session_options read;
   corm_session_options_init(&read);
@@ -57,13 +67,8 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   out.interval = read.interval;
   if (read.importance_scale != 0.0f) out.importance_scale = read.importance_scale;
   out.pin_system_prompt = read.pin_system_prompt != 0;
-  if (read.reach >= 0) {
-    out.reach = static_cast<uint32_t>(read.reach);
-    if (*out.reach > kReachMost) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("reach is ", read.reach, "; expected at most ", kReachMost));
-    }
-  }
+  CORM_ASSIGN_OR_RETURN(out.reach, ToSteps("reach", read.reach));
+  CORM_ASSIGN_OR_RETURN(out.fade, ToSteps("fade", read.fade));
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
   }
@@ -251,6 +256,7 @@ void corm_session_options_init(corm_session_options* options) {
   options->basis = -1;
   options->pin_system_prompt = 1;
   options->reach = -1;
+  options->fade = -1;
 }
 
 corm_status corm_session_create(corm_engine* engine, const corm_session_options* options,

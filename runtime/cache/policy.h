@@ -36,7 +36,7 @@ struct PolicyOptions {
   std::optional<uint32_t> recent;  // r
   std::optional<ThresholdBasis> basis;
   std::optional<HeadBudget> budget;
-  std::optional<uint32_t> reach;
+  std::optional<uint32_t> reach, fade;
   uint32_t sinks = 4;
   std::optional<float> importance_scale;  // c
   bool capped = false;                    // The session lives under a byte cap.
@@ -57,6 +57,7 @@ struct EvictionRules {
   ThresholdBasis basis = ThresholdBasis::kStep;
   float importance_scale = 1.0f;
   uint32_t reach = 0;  // Steps that each doubling of a share past the threshold counts for.
+  uint32_t fade = 0;   // Steps that a position of distance from an important row costs; 0: all.
 };
 
 struct PolicyOption {

@@ -33,6 +33,7 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.basis = options.basis;
   asked.budget = options.budget;
   asked.reach = options.reach;
+  asked.fade = options.fade;
   asked.sinks = options.sinks;
   asked.importance_scale = options.importance_scale;
   asked.capped = capped;

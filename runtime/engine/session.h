@@ -28,7 +28,7 @@ struct SessionOptions {
   std::optional<uint32_t> window, recent;
   std::optional<ThresholdBasis> basis;
   std::optional<HeadBudget> budget;
-  std::optional<uint32_t> reach;
+  std::optional<uint32_t> reach, fade;
   uint32_t sinks = 4;
   uint32_t interval = 0;  // 0: chosen.
   std::optional<float> importance_scale;

@@ -123,6 +123,7 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.position_clock = next_position_;
   s.recent_from = next_position_ - std::min(next_position_, rules.recent);
   s.reach = rules.reach;
+  s.fade = rules.fade;
   const uint32_t lead = kDoublingsMost * rules.reach;  // What stamps may be ahead of the clock.
   s.natural_age = rules.natural_age == kNever ? kNever : rules.natural_age + lead;
   s.next_position = next_position_;

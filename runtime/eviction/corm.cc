@@ -17,6 +17,7 @@ constexpr uint32_t kPaperWindow = 256;
 constexpr uint32_t kPaperRecent = 256;
 // Under a cap; measured in docs/decisions/0014-reach.md.
 constexpr uint32_t kReach = 64;
+constexpr uint32_t kFade = 64;
 constexpr float kCappedScale = 4.0f;
 
 constexpr PolicyOption kOptions[] = {
@@ -31,6 +32,9 @@ constexpr PolicyOption kOptions[] = {
     {"--corm-reach",
      "steps for which each doubling of a share past c/t is remembered longer (64 under a cap, else "
      "0, the paper's)"},
+    {"--corm-fade",
+     "steps that each position of distance from an important row costs its neighbours, which are "
+     "important with it (64 under a cap; 0: they are not, the paper's)"},
     kSinksOption,
     kSessionBudgetOption,
 };
@@ -45,6 +49,7 @@ EvictionRules Rules(const PolicyOptions& options) {
       options.basis.value_or(options.capped ? ThresholdBasis::kResident : ThresholdBasis::kStep);
   rules.importance_scale = options.importance_scale.value_or(options.capped ? kCappedScale : 1.0f);
   rules.reach = options.reach.value_or(options.capped ? kReach : 0);
+  rules.fade = options.fade.value_or(options.capped ? kFade : 0);
   rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
   // At most a quarter of what a head can hold is set aside for rows too young to be judged.
   const uint32_t fair = options.rows_per_head == kNever ? kNever : options.rows_per_head / 4;

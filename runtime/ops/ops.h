@@ -235,8 +235,20 @@ struct KvRebaseOp {
   RopeSpec rope;
 };
 
+/// Rows near an important one become important too, in all heads of sequence 0: what a query will
+/// read next mostly stands beside what it has found.
+///
+/// The last_important of row s < counts[h] of head h, if it is not kPinned, becomes the greatest of
+/// itself and, over all rows of the head that are not pinned and stand d <= kSpreadMost positions
+/// before or after it, of their last_important less d * fade (where it is as much), as they were
+/// before the op. Nothing is written where the sequence's fade (step.h) is 0.
+struct KvSpreadOp {};
+
 using Op = std::variant<EmbedOp, RmsNormOp, MatMulOp, ActOp, RopeOp, KvWriteOp, AttendOp,
-                        GatherRowsOp, TopKOp, KvAgesOp, KvCompactOp, KvRebaseOp>;
+                        GatherRowsOp, TopKOp, KvAgesOp, KvCompactOp, KvRebaseOp, KvSpreadOp>;
+
+/// Positions over which KvSpread looks, either way.
+constexpr uint32_t kSpreadMost = 16;
 
 /// Most numbers of a row that TopK finds.
 constexpr uint32_t kTopKMax = 1024;

@@ -36,10 +36,10 @@ enum class MarkBy : uint32_t {
   kAttention = 1,  // The attention it was given, summed, in units of 1 / kAttentionUnits.
 };
 
-/// Doublings of a share that count at most, and steps that each may count for
-/// (StepSequence::reach).
+/// Doublings of a share that count at most, and steps that each may count for (StepSequence::reach)
+/// or that a position of distance may cost (fade).
 constexpr uint32_t kDoublingsMost = 16;
-constexpr uint32_t kReachMost = 4095;
+constexpr uint32_t kStepsMost = 4095;
 
 /// Units that a query's attention to a row is rounded to, in sums.
 constexpr uint32_t kAttentionUnits = 1u << 16;
@@ -74,6 +74,7 @@ struct StepSequence {
   MarkBy mark_by = MarkBy::kStep;
   uint32_t forgets = 0;  // Not 0: KvWrite clears the attention summed so far.
   uint32_t reach = 0;    // Steps that each doubling of a share past c/t counts for.
+  uint32_t fade = 0;     // KvSpread: steps that each position of distance costs; 0: no spreading.
 };
 
 struct StepHeader {

@@ -119,7 +119,8 @@ Tape TapeBuilder::Finish() && {
 absl::string_view OpName(const Op& op) {
   static constexpr absl::string_view kNames[] = {"embed", "rms_norm", "matmul",     "act",
                                                  "rope",  "kv_write", "attend",     "gather",
-                                                 "top_k", "kv_ages",  "kv_compact", "kv_rebase"};
+                                                 "top_k", "kv_ages",  "kv_compact", "kv_rebase",
+                                                 "kv_spread"};
   static_assert(std::size(kNames) == std::variant_size_v<Op>);
   return kNames[op.index()];
 }

@@ -41,6 +41,7 @@ class Checker {
   absl::Status Check(const KvAgesOp& op) const;
   absl::Status Check(const KvCompactOp& op) const;
   absl::Status Check(const KvRebaseOp& op) const;
+  absl::Status Check(const KvSpreadOp& op) const;
 
   /// An f32 tensor of this shape in the arena or out.
   absl::Status Activation(absl::string_view name, const Tensor& tensor, const Shape& shape) const;
@@ -295,6 +296,10 @@ absl::Status Checker::Check(const KvCompactOp&) const {
 absl::Status Checker::Check(const KvRebaseOp& op) const {
   CORM_RETURN_IF_ERROR(Cache());
   return Rope(op.rope, limits_.geometry.head_dim);
+}
+
+absl::Status Checker::Check(const KvSpreadOp&) const {
+  return Cache();
 }
 
 absl::Status Checker::CheckTape() {

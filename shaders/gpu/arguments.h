@@ -125,6 +125,10 @@ struct KvAgesArguments {
   uint32_t* ages;
 };
 
+struct KvSpreadArguments {
+  CacheArguments cache;
+};
+
 struct KvCompactArguments {
   CacheArguments cache;
   uint32_t* scratch;  // [heads][pages_per_head][3]: leaving rows, holes before, movers before.

@@ -21,10 +21,11 @@ const uint kStepRows = 0, kStepOutRows = 1, kStepSequences = 2, kStepHeads = 3, 
            kStepPositionsAt = 5, kStepOutIndexAt = 6, kStepSequencesAt = 7, kStepCountsAt = 8,
            kStepEvictAt = 9;
 // StepSequence, in words.
-const uint kSequenceWords = 16;
+const uint kSequenceWords = 17;
 const uint kFirstRow = 0, kRows = 1, kTable = 2, kClock = 3, kPinnedRows = 4, kJudgedFrom = 5,
            kImportanceScale = 6, kBasis = 7, kRankBy = 8, kPositionClock = 9, kRecentFrom = 10,
-           kNaturalAge = 11, kNextPosition = 12, kMarkBy = 13, kForgets = 14, kReach = 15;
+           kNaturalAge = 11, kNextPosition = 12, kMarkBy = 13, kForgets = 14, kReach = 15,
+           kFade = 16;
 // RankBy and MarkBy.
 const uint kByLastImportant = 0, kByPosition = 1, kByHash = 2, kByAttention = 3, kMarkAttention = 1;
 const uint kPinned = 0xffffffffu;

@@ -94,6 +94,10 @@ TEST_F(ApiModel, WrongOptionsAreRefusedByName) {
   wrong.reach = 4096;
   EXPECT_EQ(corm_session_create(engine.get(), &wrong, &none), CORM_INVALID_ARGUMENT);
   EXPECT_THAT(corm_last_error(), HasSubstr("4096"));
+  corm_session_options_init(&wrong);
+  wrong.fade = 5000;
+  EXPECT_EQ(corm_session_create(engine.get(), &wrong, &none), CORM_INVALID_ARGUMENT);
+  EXPECT_THAT(corm_last_error(), HasSubstr("fade is 5000"));
   EXPECT_EQ(none, nullptr);
 }
 

@@ -150,6 +150,24 @@ class Stream {
     }
   }
 
+  /// A step of `rows` rows, not judged.
+  void Read(uint32_t rows) {
+    ASSERT_TRUE(cache->MakeRoom(rows).ok());
+    WriteRows(rows, false);
+    ASSERT_TRUE(cache->Commit(rows).ok());
+  }
+  /// Rows of every head: the one at `position` was important just now, all others never.
+  void MarkOnly(uint32_t position) {
+    for (uint32_t h = 0; h < store_->heads(); ++h) {
+      for (uint32_t s = 0; s < cache->counts(0)[h]; ++s) {
+        CachedRow row = store_->Read(table_, h, s);
+        if (row.last_important == kPinned) continue;
+        row.last_important = row.position == position ? cache->clock() : 1;
+        store_->Write(table_, h, s, row);
+      }
+    }
+  }
+
   /// A step of `rows` rows, judged before and after.
   void Step(uint32_t rows, bool pin) {
     const Heads before = Snapshot();
@@ -411,6 +429,7 @@ PolicyOptions Asked(uint32_t recent, std::optional<uint32_t> window, bool is_cap
   options.capped = is_capped;
   options.budget = HeadBudget::kSession;
   options.rows_per_head = 300;
+  options.fade = 0;  // Marks are as the test left them when rows are ranked.
   return options;
 }
 
@@ -443,6 +462,30 @@ TEST_P(Eviction, LongHistoriesFillCoarseBinsAndStillNoPageLiesIdle) {
   const Totals totals = RunScenario(scenario, GetParam(), 5, 80);
   if (HasFatalFailure()) return;
   EXPECT_GT(totals.forced, 10u);
+}
+
+TEST_P(Eviction, RowsBesideAnImportantOneStayWithIt) {
+  for (const uint32_t fade : {0u, 8u}) {
+    Scenario scenario;
+    scenario.options = Asked(0, std::nullopt, true);
+    scenario.options.fade = fade;
+    scenario.options.budget = HeadBudget::kHead;
+    scenario.floor = 0;
+    scenario.page_limit = 4 * 10;
+    scenario.sessions = 1;
+    Store store(scenario, GetParam());
+    Stream stream(scenario, &store);
+    for (int step = 0; step < 5; ++step) stream.Read(64);  // All pages are full.
+    stream.MarkOnly(100);
+    stream.Read(160);
+    for (const std::vector<CachedRow>& rows : stream.Snapshot()) {
+      const auto beside = std::count_if(rows.begin(), rows.end(), [](const CachedRow& row) {
+        return row.position >= 100 - kSpreadMost && row.position <= 100 + kSpreadMost;
+      });
+      // Among equals the lowest position leaves first: without spreading, those before.
+      EXPECT_EQ(beside, fade == 0 ? 1 : 2 * kSpreadMost + 1) << "fade " << fade;
+    }
+  }
 }
 
 TEST_P(Eviction, NaturalEvictionTakesEverythingPastItsAge) {

@@ -206,7 +206,8 @@ TEST(Tape, EveryOpHasAnotherNameAndPrintsItsTensors) {
                     TopKOp{x, x, x},
                     KvAgesOp{x},
                     KvCompactOp{},
-                    KvRebaseOp{}};
+                    KvRebaseOp{},
+                    KvSpreadOp{}};
   static_assert(std::size(ops) == std::variant_size_v<Op>);
   std::set<std::string> names;
   for (const Op& op : ops) {

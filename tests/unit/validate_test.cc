@@ -37,7 +37,8 @@ enum : size_t {
   kTop,
   kAges,
   kCompact,
-  kRebase
+  kRebase,
+  kSpread
 };
 
 struct Subject {
@@ -115,7 +116,8 @@ Subject MakeSubject() {
       TopKOp{values, indices, logits},
       KvAgesOp{ages},
       KvCompactOp{},
-      KvRebaseOp{rope}};
+      KvRebaseOp{rope},
+      KvSpreadOp{}};
   s.limits.weights[kWide] = {DType::kF32, {kFfn, kWidth, 1}};
   return s;
 }
@@ -140,7 +142,7 @@ void ExpectRefused(const std::vector<Breach>& breaches) {
 
 TEST(Validate, ATapeWithEveryOpPasses) {
   Subject s = MakeSubject();
-  EXPECT_EQ(s.tape.ops.size(), size_t{kRebase} + 1);
+  EXPECT_EQ(s.tape.ops.size(), size_t{kSpread} + 1);
   std::vector<bool> seen(std::variant_size_v<Op>, false);
   for (const Op& op : s.tape.ops) seen[op.index()] = true;
   EXPECT_THAT(seen, ::testing::Each(true));
@@ -384,7 +386,8 @@ TEST(Validate, TheCacheItself) {
                                                              {kAttend, "op 0 (attend)"},
                                                              {kAges, "op 0 (kv_ages)"},
                                                              {kCompact, "op 0 (kv_compact)"},
-                                                             {kRebase, "op 0 (kv_rebase)"}};
+                                                             {kRebase, "op 0 (kv_rebase)"},
+                                                             {kSpread, "op 0 (kv_spread)"}};
   const std::vector<std::pair<std::function<void(KvGeometry&)>, std::string>> faults = {
       {[](KvGeometry& g) { g.layers = 0; }, "the cache has 0 layers"},
       {[](KvGeometry& g) { g.kv_heads = 0; }, "0 KV heads"},

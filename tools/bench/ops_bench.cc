@@ -121,6 +121,7 @@ StepBuffer Bench::MakeStep() const {
   sequence.recent_from = kDepth;
   sequence.natural_age = 256;
   sequence.next_position = kDepth + 64;
+  sequence.fade = 64;
   for (uint32_t& count : step.counts(0)) count = kDepth;
   for (uint32_t& evict : step.evict()) evict = 32;
   return step;
@@ -256,6 +257,7 @@ void RegisterCacheOps() {
            },
            {1});
   Register("KvCompactOp", [](Bench& b) { b.Add(KvCompactOp{}); }, {1});
+  Register("KvSpreadOp", [](Bench& b) { b.Add(KvSpreadOp{}); }, {1});
   Register("KvRebaseOp", [](Bench& b) { b.Add(KvRebaseOp{kRope}); }, {1});
 }
 

@@ -188,6 +188,13 @@ void AddRankingOptions(CLI::App& command, CacheOptions& options) {
           "policy's own (64 under a cap, else 0)")
       ->check(CLI::Range(0, 4095))
       ->group(kCacheGroup);
+  command
+      .add_option_function<int32_t>(
+          "--corm-fade", [&options](const int32_t& steps) { options.fade = steps; },
+          "Steps that each position of distance from an important key costs its neighbours, which "
+          "are important with it; 0: they are not; default: the policy's own (64 under a cap)")
+      ->check(CLI::Range(0, 4095))
+      ->group(kCacheGroup);
   add("--head-budget", options.head_budget,
       "Heads that share the room there is: all of the session's, a layer's, or each head its own; "
       "default: the policy's own")
@@ -313,6 +320,7 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   }
   api.importance_scale = options.scale;
   api.reach = options.reach;
+  api.fade = options.fade;
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
   corm_session* session = nullptr;

@@ -43,7 +43,7 @@ struct CacheOptions {
   uint32_t recent = UINT32_MAX;
   std::string basis;
   float scale = 0.0f;
-  int32_t reach = -1;
+  int32_t reach = -1, fade = -1;
   std::string head_budget;
   uint32_t interval = 0;
   uint32_t sinks = 4;

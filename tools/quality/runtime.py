@@ -64,8 +64,11 @@ class RuntimeFailure(Exception):
     """A call that failed; `status` is its corm_status."""
 
     def __init__(self, status: int, text: str):
-        super().__init__(text)
+        super().__init__(status, text)  # Both, so that a worker can hand it on.
         self.status = status
+
+    def __str__(self) -> str:
+        return self.args[1]
 
     @property
     def is_lack_of_room(self) -> bool:

@@ -227,6 +227,9 @@ typedef struct corm_session_options {
                              -1 (default): the policy's own. Below 4096. */
   const char* head_budget; /* Heads that share room: "session", "layer", "head"; NULL: the policy's
                               own. */
+  int32_t fade;           /* Steps of being remembered that each position of distance from an
+                             important row costs its neighbours; 0: neighbours have nothing of it;
+                             -1 (default): the policy's own. Below 4096. */
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
