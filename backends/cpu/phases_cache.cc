@@ -29,11 +29,21 @@ class HeadRows {
   uint32_t& position(uint32_t slot) const { return Word(slot, layout_.positions); }
   uint32_t& last_important(uint32_t slot) const { return Word(slot, layout_.last_important); }
 
-  bool is_evictable(uint32_t slot) const {
-    return last_important(slot) != kPinned && position(slot) < sequence_.recent_from;
+  /// Calls f(position, last_important) for every row.
+  template <class F>
+  void ForEachRow(F&& f) const {
+    for (uint32_t slot = 0; slot < count_; slot += kPageRows) {
+      const uint32_t* const positions = &position(slot);
+      uint32_t* const marks = &last_important(slot);
+      const uint32_t rows = std::min(kPageRows, count_ - slot);
+      for (uint32_t i = 0; i < rows; ++i) f(positions[i], marks[i]);
+    }
   }
-  uint32_t age(uint32_t slot) const {
-    return AgeOf(sequence_, head_, position(slot), last_important(slot));
+  bool IsEvictable(uint32_t position, uint32_t mark) const {
+    return mark != kPinned && position < sequence_.recent_from;
+  }
+  uint32_t Age(uint32_t position, uint32_t mark) const {
+    return AgeOf(sequence_, head_, position, mark);
   }
 
   /// Slot `to` becomes what slot `from` is.
@@ -108,12 +118,12 @@ class KvAges final : public HeadPhase {
     const RankBy rank_by = replay.step.sequence(0).rank_by;
     uint32_t* ages = replay.At<uint32_t>(op_.ages) + uint64_t{head} * (kAgeBins + 1);
     std::fill_n(ages, kAgeBins + 1, 0u);
-    for (uint32_t s = 0; s < rows.count(); ++s) {
-      if (!rows.is_evictable(s)) continue;
-      const uint32_t age = rows.age(s);
+    rows.ForEachRow([&](uint32_t position, uint32_t mark) {
+      if (!rows.IsEvictable(position, mark)) return;
+      const uint32_t age = rows.Age(position, mark);
       ++ages[AgeBin(rank_by, age)];
       if (age >= natural_age) ++ages[kAgeBins];
-    }
+    });
   }
 
  private:
@@ -145,10 +155,12 @@ class KvCompact final : public HeadPhase {
     if (evict == 0) return;
     // The greatest age first, then the lowest position, which is looked up on a tie alone.
     uint64_t* order = HeadScratch(replay, scratch_, thread).order;
-    uint32_t evictable = 0;
-    for (uint32_t s = 0; s < rows.count(); ++s) {
-      if (rows.is_evictable(s)) order[evictable++] = uint64_t{rows.age(s)} << 32 | s;
-    }
+    uint32_t evictable = 0, slot = 0;
+    rows.ForEachRow([&](uint32_t position, uint32_t mark) {
+      const uint64_t age = rows.Age(position, mark);
+      if (rows.IsEvictable(position, mark)) order[evictable++] = age << 32 | slot;
+      ++slot;
+    });
     CORM_CHECK(evict <= evictable);
     std::nth_element(order, order + evict - 1, order + evictable, [&](uint64_t a, uint64_t b) {
       if (a >> 32 != b >> 32) return a >> 32 > b >> 32;
@@ -222,46 +234,50 @@ class KvRebase final : public HeadPhase {
   const Kernels& kernels_;
 };
 
-/// Marks go to a window over positions, of which each row takes the best; windows follow each other
-/// in ascending order, so that marks ahead are still as they were, and those behind are carried.
+/// Marks go to a window over positions, spread there, and come back to their rows. Windows follow
+/// each other in ascending order: marks ahead are still as they were, those behind are carried.
 class KvSpread final : public HeadPhase {
  public:
   void Run(const Replay& replay, uint32_t head, uint32_t) const override {
     const uint32_t fade = replay.step.sequence(0).fade;
     if (fade == 0) return;
     const HeadRows rows(replay, head);
-    const uint64_t end = replay.step.sequence(0).position_clock;
-    std::array<uint32_t, kWindow + 2 * kSpreadMost> marks{};
-    for (uint64_t at = 0; at < end; at += kWindow) {
-      std::copy_n(&marks[kWindow], kSpreadMost, marks.data());
-      std::fill(marks.begin() + kSpreadMost, marks.end(), 0u);
-      for (uint32_t s = 0; s < rows.count(); ++s) {
-        const uint64_t place = rows.position(s) - at;
-        if (rows.position(s) < at || place >= kWindow + kSpreadMost) continue;
-        if (rows.last_important(s) != kPinned) marks[kSpreadMost + place] = rows.last_important(s);
-      }
-      for (uint32_t s = 0; s < rows.count(); ++s) {
-        const uint64_t place = rows.position(s) - at;
-        if (rows.position(s) < at || place >= kWindow || rows.last_important(s) == kPinned)
-          continue;
-        rows.last_important(s) = Best(&marks[kSpreadMost + place], fade);
-      }
+    const uint32_t end = replay.step.sequence(0).position_clock;
+    Marks before{}, after;
+    for (uint32_t at = 0; at < end; at += kWindow) {
+      std::copy_n(&before[kWindow], kSpreadMost, before.data());
+      std::fill(before.begin() + kSpreadMost, before.end(), 0);
+      rows.ForEachRow([&](uint32_t position, uint32_t mark) {
+        if (position - at >= kWindow + kSpreadMost || mark == kPinned) return;  // Or below `at`.
+        before[kSpreadMost + position - at] = static_cast<int32_t>(mark);
+      });
+      Spread(before, static_cast<int32_t>(fade), &after);
+      rows.ForEachRow([&](uint32_t position, uint32_t& mark) {
+        if (position - at >= kWindow || mark == kPinned) return;
+        mark = static_cast<uint32_t>(after[kSpreadMost + position - at]);
+      });
     }
   }
 
  private:
   static constexpr uint32_t kWindow = 2048;
+  using Marks = std::array<int32_t, kWindow + 2 * kSpreadMost>;  // Below 2^31, as clocks are.
 
-  /// The best of a mark and its neighbours'.
-  static uint32_t Best(const uint32_t* mark, uint32_t fade) {
-    uint32_t best = *mark;
-    for (uint32_t d = 1; d <= kSpreadMost; ++d) {
-      const uint32_t near = std::max(*(mark - d), mark[d]), cost = d * fade;
-      best = std::max(best, near - std::min(near, cost));
+  /// The best of each mark and its neighbours'. A distance is a sum of strides, and so is its cost.
+  static void Spread(const Marks& before, int32_t fade, Marks* after) {
+    *after = before;
+    Marks other = before;
+    for (const uint32_t stride : {1u, 2u, 4u, 8u, 1u}) {
+      const int32_t cost = static_cast<int32_t>(stride) * fade;
+      const int32_t* const from = after->data();
+      for (size_t i = stride; i < other.size() - stride; ++i) {
+        other[i] = std::max(from[i], std::max(from[i - stride], from[i + stride]) - cost);
+      }
+      std::swap(other, *after);
     }
-    return best;
   }
 };
+static_assert(kSpreadMost == 1 + 2 + 4 + 8 + 1);
 
 }  // namespace
 
