@@ -69,6 +69,7 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   out.pin_system_prompt = read.pin_system_prompt != 0;
   CORM_ASSIGN_OR_RETURN(out.reach, ToSteps("reach", read.reach));
   CORM_ASSIGN_OR_RETURN(out.fade, ToSteps("fade", read.fade));
+  out.recalls = read.recall != 0;
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
   }
@@ -103,6 +104,7 @@ absl::Status WriteResult(const GenerateResult& from, corm_generate_result* to) {
   out.prompt_seconds = from.prompt_seconds;
   out.decode_seconds = from.decode_seconds;
   out.stop_reason = static_cast<int32_t>(from.stop_reason);
+  out.recalled_tokens = from.recalled_tokens;
   return WriteStruct(out, "corm_generate_result", to);
 }
 
@@ -311,6 +313,14 @@ corm_status corm_session_score(corm_session* session, const uint32_t* ids, size_
     return session->session->Score({ids, count}, [&](size_t index, std::span<const float> logits) {
       return on_logits(user, index, logits.data(), logits.size()) == 0;
     });
+  });
+}
+
+corm_status corm_session_recall(corm_session* session, size_t count, corm_progress_fn on_progress,
+                                void* user) {
+  return GuardSession(session, [&]() -> absl::Status {
+    session->session->ClearCancel();
+    return session->session->Recall(count, ProgressCallback{on_progress, user});
   });
 }
 

@@ -68,11 +68,15 @@ absl::Status KvSequence::Prepare(uint32_t rows) {
       status = writer_->WriteTable(h, have, std::span<const PageId>(pages).subspan(have));
     }
     if (!status.ok()) {
-      for (uint32_t g = 0; g <= h; ++g) ShrinkTo(g, PagesFor(counts_[g]));
+      Unprepare();
       return status;
     }
   }
   return absl::OkStatus();
+}
+
+void KvSequence::Unprepare() {
+  for (uint32_t h = 0; h < heads(); ++h) ShrinkTo(h, PagesFor(counts_[h]));
 }
 
 void KvSequence::Appended(uint32_t rows) {

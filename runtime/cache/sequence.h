@@ -41,6 +41,8 @@ class KvSequence {
   /// Takes the pages for `rows` more rows of each head. Needs PagesMissing(rows) free pages in the
   /// pool. On an error nothing is taken.
   absl::Status Prepare(uint32_t rows);
+  /// Gives back pages that hold no row: what was prepared for is not appended.
+  void Unprepare();
   /// The device has appended `rows` rows to each head.
   void Appended(uint32_t rows);
   /// The device has dropped dropped[h] rows of each head; whole free pages return to the pool.

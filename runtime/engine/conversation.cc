@@ -130,6 +130,21 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
     return read;
   }
   const size_t before = session_->tokens().size();
+  uint64_t recalled = 0;
+  if (session_->options().recalls && prompt.prompt_tokens > 0) {
+    const double start = Now();
+    const absl::Status status = session_->Recall(prompt.prompt_tokens, [&](auto done, auto total) {
+      recalled = done;
+      return on_prompt(done, total);
+    });
+    prompt.prompt_seconds += Now() - start;
+    prompt.recalled_tokens = recalled;
+    if (!status.ok()) {
+      *result = prompt;
+      result->stop_reason = absl::IsCancelled(status) ? StopReason::kCancelled : StopReason::kCap;
+      return status;
+    }
+  }
   Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
   std::string answer;
   const absl::Status status = session_->Generate(
@@ -141,6 +156,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
       result);
   result->prompt_tokens = prompt.prompt_tokens;
   result->prompt_seconds = prompt.prompt_seconds;
+  result->recalled_tokens = prompt.recalled_tokens;
   if (session_->tokens().size() == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);

@@ -413,7 +413,12 @@ absl::Status Engine::Replay(std::span<Active* const> actives, std::span<const ui
   }
   for (size_t i = 0; i < actives.size(); ++i) {
     actives[i]->request->done += rows[i];
-    actives[i]->status = actives[i]->request->cache->Commit(rows[i]);
+    SessionCache& cache = *actives[i]->request->cache;
+    if (actives[i]->request->use == RowUse::kProbe) {
+      cache.EndProbe();
+      continue;
+    }
+    actives[i]->status = cache.Commit(rows[i]);
     if (absl::IsUnavailable(actives[i]->status)) return actives[i]->status;
     if (actives[i]->status.ok() || actives[i]->request->want != WantLogits::kTop) continue;
     // The tokens are read and cannot be read again: when the session goes on, with options of its
@@ -431,7 +436,7 @@ uint32_t Engine::FillStep(std::span<Active* const> actives, std::span<const uint
     const Request& request = *actives[s]->request;
     const SessionCache& cache = *request.cache;
     actives[s]->out_row = out;
-    step.sequences()[s] = cache.Describe(stage, row, rows[s], request.pin);
+    step.sequences()[s] = cache.Describe(stage, row, rows[s], request.use);
     std::copy(cache.counts(stage).begin(), cache.counts(stage).end(), step.counts(s).begin());
     for (uint32_t i = 0; i < rows[s]; ++i, ++row) {
       step.ids()[row] = request.ids[request.done + i];

@@ -49,11 +49,11 @@ struct Request {
   SessionCache* cache = nullptr;
   uint64_t before = 0;  // Tokens the cache holds already, as its session believes.
   std::span<const uint32_t> ids;
-  bool pin = false;
+  RowUse use = RowUse::kKeep;  // kProbe: at most EnginePlan::prefill_chunk ids.
   WantLogits want = WantLogits::kLast;
 
   // Written by the engine, valid in after_step and once Run has returned:
-  size_t done = 0;            // Tokens that are in the cache; Run goes on behind them.
+  size_t done = 0;            // Tokens that were read; Run goes on behind them.
   std::vector<float> logits;  // Of the last step's wanted rows, [logits_rows, V].
   uint32_t logits_rows = 0;
   std::vector<TokenLogit> top;  // kTop: the min(V, kTopLogits) greatest, greatest first.

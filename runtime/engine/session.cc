@@ -15,6 +15,9 @@ namespace {
 constexpr uint32_t kNaturalInterval = 64;
 constexpr uint32_t kForcedInterval = 32;
 constexpr uint32_t kFloor = 64;
+// Tokens that are read between two looks of a question at the cache (Recall): few enough for all of
+// them to be still there.
+constexpr uint32_t kRecallLeast = 32, kRecallMost = 256;
 
 absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
                                                     const SessionOptions& options) {
@@ -24,8 +27,8 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   CORM_ASSIGN_OR_RETURN(const PolicyDef* policy, FindPolicy(name));
   const float scale = options.importance_scale.value_or(1.0f);
   if (!(scale > 0.0f && scale <= 1e6f)) {
-    return absl::InvalidArgumentError(absl::StrCat("importance scale is ", scale,
-                                                   "; expected above 0, at most 1e6"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("importance scale is ", scale, "; expected above 0, at most 1e6"));
   }
   PolicyOptions asked;
   asked.window = options.window;
@@ -118,7 +121,7 @@ absl::Status Session::Run(Request& request, absl::FunctionRef<bool()> after_step
   for (;;) {
     const absl::Status status = engine_->Run(request, after_step);
     if (!absl::IsAborted(status)) return status;
-    CORM_RETURN_IF_ERROR(Refill(request.ids.first(request.done), request.pin));
+    CORM_RETURN_IF_ERROR(Refill(request.ids.first(request.done), request.use == RowUse::kPin));
   }
 }
 
@@ -128,22 +131,76 @@ absl::Status Session::Refill(std::span<const uint32_t> done, bool done_is_pinned
   log.insert(log.end(), done.begin(), done.end());
   std::vector<std::pair<size_t, size_t>> pins = pins_;
   if (done_is_pinned) pins.emplace_back(before, log.size());
-  for (;;) {
-    size_t from = 0, to = log.size();
-    engine_->Exclusively([&] { from = cache_->clock(); });
-    if (from >= to) return absl::OkStatus();
+  return ReadLog({.log = log, .pins = pins}, [](uint64_t, uint64_t) { return true; });
+}
+
+absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
+  const auto run = [&](size_t at, std::span<const uint32_t> ids, RowUse use) {
     Request request;
-    for (const auto& [first, last] : pins) {  // Up to where pinning changes.
-      if (first <= from && from < last) request.pin = true;
+    request.cache = cache_.get();
+    request.before = at;
+    request.ids = ids;
+    request.use = use;
+    request.want = WantLogits::kNone;
+    return engine_->Run(request, [&] {
+      const uint64_t done = at + (use == RowUse::kProbe ? 0 : request.done);
+      return progress(done, reading.log.size()) && !cancelled_.load();
+    });
+  };
+  for (;;) {
+    size_t from = 0;
+    engine_->Exclusively([&] { from = cache_->clock(); });
+    if (from >= reading.log.size()) return absl::OkStatus();
+    size_t to = std::min(reading.log.size(), from + std::min(reading.piece, reading.log.size()));
+    RowUse use = RowUse::kKeep;
+    for (const auto& [first, last] : reading.pins) {  // Up to where pinning changes.
+      if (first <= from && from < last) use = RowUse::kPin;
       if (from < first) to = std::min(to, first);
       if (from < last) to = std::min(to, last);
     }
-    request.cache = cache_.get();
-    request.before = from;
-    request.ids = std::span<const uint32_t>(log).subspan(from, to - from);
-    request.want = WantLogits::kNone;
-    const absl::Status status = engine_->Run(request, [&] { return !cancelled_.load(); });
+    absl::Status status = run(from, reading.log.subspan(from, to - from), use);
+    if (status.ok() && !reading.question.empty()) {
+      status = run(to, reading.question, RowUse::kProbe);
+    }
     if (!status.ok() && !absl::IsAborted(status)) return status;
+  }
+}
+
+absl::Status Session::Recall(size_t count, Progress progress) {
+  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
+  if (count == 0 || count > tokens_.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the last ", count, " tokens cannot be recalled by: the session has ", tokens_.size()));
+  }
+  if (stats().evicted_total == 0) return absl::OkStatus();
+  if (!cache_->judges()) {
+    return absl::FailedPreconditionError(
+        "attention has no say in what this session's policy drops, so a question cannot keep what "
+        "it needs; use corm");
+  }
+  ForgetLogits();
+  engine_->Exclusively([&] { cache_->Clear(); });
+  const std::span<const uint32_t> log = tokens_;
+  const size_t looking = std::min<size_t>(count, engine_->plan().prefill_chunk);
+  Reading reading{.log = log.first(log.size() - count),
+                  .pins = pins_,
+                  .question = log.last(looking),
+                  .piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost)};
+  CORM_RETURN_IF_ERROR(ReadLog(reading, progress));
+  Request last;
+  last.cache = cache_.get();
+  for (;;) {  // A lost device begins it anew, without the question.
+    reading.log = log.first(log.size() - 1);
+    reading.question = {};
+    CORM_RETURN_IF_ERROR(ReadLog(reading, progress));
+    last.before = log.size() - 1;
+    last.ids = log.last(1);
+    last.done = 0;
+    if (!pins_.empty() && pins_.back().second == log.size()) last.use = RowUse::kPin;
+    const absl::Status status = engine_->Run(last, [&] { return true; });
+    if (absl::IsAborted(status)) continue;
+    if (status.ok()) logits_ = std::move(last.logits);
+    return status;
   }
 }
 
@@ -171,7 +228,7 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
   Request request;
   request.ids = ids;
-  request.pin = pin;
+  if (pin) request.use = RowUse::kPin;
   const absl::Status status =
       Run(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
   if (pin && request.done > 0) pins_.emplace_back(tokens_.size(), tokens_.size() + request.done);

@@ -33,6 +33,7 @@ struct SessionOptions {
   uint32_t interval = 0;  // 0: chosen.
   std::optional<float> importance_scale;
   bool pin_system_prompt = true;
+  bool recalls = false;  // Replies Recall() first, with what was read for them.
 };
 
 struct GenerateOptions {
@@ -46,6 +47,7 @@ enum class StopReason : int32_t { kEnd = 0, kLength = 1, kCancelled = 2, kCap = 
 struct GenerateResult {
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
+  uint64_t recalled_tokens = 0;  // Read again, by Recall().
   double prompt_seconds = 0.0;
   double decode_seconds = 0.0;
   StopReason stop_reason = StopReason::kEnd;
@@ -66,6 +68,13 @@ class Session {
   absl::Status Append(std::span<const uint32_t> ids, bool pin, Progress progress);
   /// Append, with the logits after every token.
   absl::Status Score(std::span<const uint32_t> ids, OnLogits on_logits);
+  /// Reads the log again with its last `count` tokens, a question, in view: after every few hundred
+  /// tokens the question looks at the cache, so that what it needs stays, whatever was dropped
+  /// before it was asked. At most a prefill chunk of it looks, the last ones. Does nothing as long
+  /// as nothing was dropped. Takes what reading all tokens takes, and somewhat more; when it ends
+  /// early, the next call reads the rest first. FAILED_PRECONDITION when attention has no say in
+  /// what the policy drops.
+  absl::Status Recall(size_t count, Progress progress);
   /// Goes on from the last token. `result` is filled even on an error.
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
   /// Forgets everything.
@@ -99,6 +108,14 @@ class Session {
   /// Reads what the cache held before and `done`, the part of a request that it had taken, until it
   /// holds them again. Which rows were dropped may differ from before.
   absl::Status Refill(std::span<const uint32_t> done, bool done_is_pinned);
+  /// A part of a session's log to read, from where the cache ends.
+  struct Reading {
+    std::span<const uint32_t> log;
+    std::span<const std::pair<size_t, size_t>> pins;
+    std::span<const uint32_t> question = {};  // Looks at the cache after every `piece` tokens.
+    size_t piece = SIZE_MAX;
+  };
+  absl::Status ReadLog(const Reading& reading, Progress progress);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
   void ForgetLogits();

@@ -100,12 +100,12 @@ absl::Status SessionCache::ShrinkTo(uint32_t stage, uint32_t pages) {
 }
 
 StepSequence SessionCache::Describe(uint32_t stage, uint32_t first_row, uint32_t rows,
-                                    bool pin) const {
-  return Describe(*parts_[stage], first_row, rows, pin);
+                                    RowUse use) const {
+  return Describe(*parts_[stage], first_row, rows, use);
 }
 
 StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32_t rows,
-                                    bool pin) const {
+                                    RowUse use) const {
   const EvictionRules& rules = settings_.rules;
   StepSequence s;
   s.first_row = first_row;
@@ -113,12 +113,16 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.table = part.table;
   s.clock = clock_;
   const uint32_t sinks_left = rules.sinks > clock_ ? rules.sinks - clock_ : 0;
-  s.pinned_rows = pin ? rows : std::min(rows, sinks_left);
+  s.pinned_rows = use == RowUse::kPin ? rows : std::min(rows, sinks_left);
   s.judged_from = rows - Judged(rows);
+  if (use == RowUse::kProbe) {
+    s.pinned_rows = 0;
+    s.judged_from = rules.judges ? 0 : rows;
+  }
   s.importance_scale = rules.importance_scale;
   s.basis = rules.basis;
   s.mark_by = rules.mark_by;
-  s.forgets = BeginsAnew(rows) ? 1 : 0;
+  s.forgets = use != RowUse::kProbe && BeginsAnew(rows) ? 1 : 0;
   s.rank_by = rules.rank_by;
   s.position_clock = next_position_;
   s.recent_from = next_position_ - std::min(next_position_, rules.recent);
@@ -152,9 +156,13 @@ absl::Status SessionCache::Commit(uint32_t rows) {
   return absl::OkStatus();
 }
 
+void SessionCache::EndProbe() {
+  for (const std::unique_ptr<Part>& part : parts_) part->kv.Unprepare();
+}
+
 absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   KvSequence& kv = part.kv;
-  const StepSequence sequence = Describe(part, 0, 0, false);
+  const StepSequence sequence = Describe(part, 0, 0, RowUse::kKeep);
   CORM_ASSIGN_OR_RETURN(const std::span<const uint32_t> ages,
                         part.store->Ages(sequence, kv.counts()));
   CutProblem problem;
@@ -194,7 +202,7 @@ absl::Status SessionCache::Rebase(uint32_t rows) {
     next_position = std::max(next_position, part->kv.row_max());
   }
   for (const std::unique_ptr<Part>& part : parts_) {
-    StepSequence sequence = Describe(*part, 0, 0, false);
+    StepSequence sequence = Describe(*part, 0, 0, RowUse::kKeep);
     sequence.next_position = next_position;
     CORM_RETURN_IF_ERROR(part->store->Rebase(sequence, part->kv.counts()));
   }

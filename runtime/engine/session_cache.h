@@ -30,6 +30,13 @@
 
 namespace cormorant {
 
+/// What becomes of the rows of a step.
+enum class RowUse : uint8_t {
+  kKeep,
+  kPin,    // Kept, and never dropped.
+  kProbe,  // Judge what they see, and are gone with the step: EndProbe() in place of Commit().
+};
+
 class SessionCache {
  public:
   struct Settings {
@@ -59,9 +66,10 @@ class SessionCache {
   /// Drops rows until the session holds at most `pages` pages of a stage, if its policy may drop.
   absl::Status ShrinkTo(uint32_t stage, uint32_t pages);
   /// Describes this session's share of a step, rows from `first_row` on.
-  StepSequence Describe(uint32_t stage, uint32_t first_row, uint32_t rows, bool pin) const;
+  StepSequence Describe(uint32_t stage, uint32_t first_row, uint32_t rows, RowUse use) const;
   /// The step has run: its rows are resident.
   absl::Status Commit(uint32_t rows);
+  void EndProbe();
   void Clear();
 
   /// Rows of each head of a stage.
@@ -74,6 +82,10 @@ class SessionCache {
   uint32_t clock() const { return clock_; }
   uint32_t page_total(uint32_t stage) const { return parts_[stage]->kv.page_total(); }
   bool evicts() const { return settings_.rules.evicts; }
+  /// Whether what queries see decides about what stays.
+  bool judges() const { return settings_.rules.judges; }
+  /// Newest rows that never leave.
+  uint32_t recent() const { return settings_.rules.recent; }
 
   struct Stats {
     uint64_t rows = 0;  // Resident, all heads.
@@ -101,7 +113,7 @@ class SessionCache {
     bool natural = false;
   };
   explicit SessionCache(const Settings& settings) : settings_(settings) {}
-  StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, bool pin) const;
+  StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, RowUse use) const;
   /// Queries at the end of a step of `rows` whose attention counts.
   uint32_t Judged(uint32_t rows) const;
   /// Whether sums of attention start again with a step of `rows`.

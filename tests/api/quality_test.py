@@ -236,6 +236,16 @@ class Run(unittest.TestCase):
                 self.assertTrue(0.3 < found["peak_share"] <= 0.5, found)
         self.assertGreater(self.result("book", "f16", 50, "corm")["evicted"], 0)
 
+    def test_a_recall_finds_what_was_dropped(self):
+        found = self.evaluate("recall", "--tasks", "passkey", "--rows", "q8_0", "--policies",
+                              "window,corm,corm+recall", "--budgets", "25", "--cases", "2",
+                              "--case-tokens", "1000")
+        right = {r["policy"]: r["metrics"]["accuracy"]["mean"] for r in found["results"]
+                 if r["budget"]}
+        self.assertEqual(right["corm+recall"], 1, right)
+        self.assertLess(right["window"], 1, right)
+        self.assertLess(right["corm"], 1, right)
+
     def test_intervals_contain_their_means(self):
         for found in self.first["results"]:
             for metric in found["metrics"].values():

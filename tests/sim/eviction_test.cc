@@ -122,7 +122,7 @@ class Stream {
     SessionCache::Settings settings{rules_, scenario.context, scenario.interval, scenario.floor};
     KvStore* const stores[] = {store->kv.get()};
     cache = *SessionCache::Create(settings, stores);
-    table_ = cache->Describe(0, 0, 0, false).table;
+    table_ = cache->Describe(0, 0, 0, RowUse::kKeep).table;
   }
 
   Heads Snapshot() const {
@@ -335,7 +335,7 @@ class Stream {
 
   /// As KvWrite writes them.
   void WriteRows(uint32_t rows, bool pin) {
-    const StepSequence s = cache->Describe(0, 0, rows, pin);
+    const StepSequence s = cache->Describe(0, 0, rows, pin ? RowUse::kPin : RowUse::kKeep);
     for (uint32_t h = 0; h < store_->heads(); ++h) {
       for (uint32_t i = 0; i < rows; ++i) {
         const uint32_t mark = s.mark_by == MarkBy::kAttention ? 0 : s.clock + i + 1;
@@ -380,7 +380,7 @@ class Stream {
 void CheckOwnership(const Store& store, std::span<const std::unique_ptr<Stream>> streams) {
   std::set<uint32_t> pages;
   for (const auto& stream : streams) {
-    const uint32_t table = stream->cache->Describe(0, 0, 0, false).table;
+    const uint32_t table = stream->cache->Describe(0, 0, 0, RowUse::kKeep).table;
     for (uint32_t h = 0; h < store.heads(); ++h) {
       for (uint32_t s = 0; s < stream->cache->counts(0)[h]; s += kPageRows) {
         ASSERT_TRUE(pages.insert(store.Page(table, h, s)).second) << "page owned twice";

@@ -57,6 +57,61 @@ TEST_P(SessionLimits, WithoutEvictionTheContextEndsInAnErrorThatLosesNothing) {
   EXPECT_EQ(Continue(*session, 12), std::vector<uint32_t>(log.begin() + 500, log.begin() + 512));
 }
 
+TEST_P(SessionLimits, ARecallReadsEverythingAgainAndKeepsWhatTheQuestionSees) {
+  EngineOptions options = Options(model_, GetParam());
+  options.prefill_chunk = 32;
+  options.max_sessions = 2;
+  options.kv_cap_bytes = KvCap(model_, options, 7);
+  const std::shared_ptr<Engine> engine = Open(options);
+  const std::unique_ptr<Session> session = MakeSession(engine, "corm");
+  const auto go = [](uint64_t, uint64_t) { return true; };
+  ASSERT_TRUE(Append(*session, Ids(40)).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(session->Recall(0, go)));
+  EXPECT_TRUE(absl::IsInvalidArgument(session->Recall(41, go)));
+  bool has_read = false;
+  EXPECT_TRUE(session->Recall(40, [&](uint64_t, uint64_t) { return has_read = true; }).ok());
+  EXPECT_FALSE(has_read) << "nothing was dropped yet";
+
+  ASSERT_TRUE(Append(*session, Ids(400)).ok());
+  const std::vector<uint32_t> log = session->tokens();
+  const auto rows = [&] {
+    std::vector<std::vector<uint32_t>> positions;
+    for (uint32_t h = 0; h < model_.kv_head_total(); ++h) {
+      positions.push_back(*session->ResidentPositions(h));
+    }
+    return positions;
+  };
+  const auto before = rows();
+  uint64_t last = 0;
+  ASSERT_TRUE(session
+                  ->Recall(20,
+                           [&](uint64_t done, uint64_t total) {
+                             EXPECT_GE(done, last);
+                             EXPECT_LE(done, total);
+                             last = done;
+                             return true;
+                           })
+                  .ok());
+  EXPECT_GE(last, log.size() - 20);
+  EXPECT_EQ(session->tokens(), log);
+  EXPECT_EQ(session->next_position(), log.size());
+  EXPECT_NE(rows(), before) << "the question had no say";
+  EXPECT_EQ(Continue(*session, 5).size(), 5u);
+
+  // One that is cancelled is made up for by the next call, which does not know the question.
+  EXPECT_TRUE(absl::IsCancelled(session->Recall(20, [](uint64_t, uint64_t) { return false; })));
+  EXPECT_EQ(session->tokens().size(), log.size() + 5);
+  ASSERT_TRUE(Append(*session, Ids(3)).ok());
+  EXPECT_EQ(session->tokens().size(), log.size() + 8);
+  EXPECT_EQ(session->next_position(), log.size() + 8);
+
+  const std::unique_ptr<Session> window = MakeSession(engine, "window");
+  ASSERT_TRUE(Append(*window, Ids(400)).ok());
+  const std::vector<uint32_t> counts = window->row_counts();
+  EXPECT_TRUE(absl::IsFailedPrecondition(window->Recall(20, go)));
+  EXPECT_EQ(window->row_counts(), counts) << "nothing is lost by a refusal";
+}
+
 TEST_P(SessionLimits, WithoutEvictionTheCapEndsInAnErrorThatLosesNothing) {
   EngineOptions options = Options(model_, GetParam());
   options.max_sessions = 2;

@@ -205,6 +205,31 @@ TEST_P(Stages, ALossAnywhereInScoringGivesEveryLogitOnce) {
   }
 }
 
+TEST_P(Stages, ALossAnywhereInARecallCostsNoToken) {
+  const TinyModel model;
+  std::mt19937 random(8);
+  const std::vector<uint32_t> ids = RandomIds(random, 150, model.vocab());
+  for (uint32_t nth = 0;; ++nth) {
+    World world(model, GetParam());
+    world.options.prefill_chunk = 32;
+    world.options.kv_cap_bytes = KvCap(model, world.options, 4);
+    ASSERT_TRUE(world.Open(false).ok());
+    const std::unique_ptr<Session> session = MakeSession(world.engine, "corm");
+    ASSERT_TRUE(Append(*session, ids).ok());
+    ASSERT_GT(session->stats().evicted_total, 0u);
+    world.events.clear();
+    world.faults->fail_in = nth;
+    const absl::Status status = session->Recall(12, [](uint64_t, uint64_t) { return true; });
+    ASSERT_TRUE(status.ok()) << "call " << nth << " failed: " << status;
+    world.faults->fail_in = 0;
+    ASSERT_EQ(session->tokens(), ids);
+    ASSERT_EQ(session->next_position(), ids.size());
+    ASSERT_NO_FATAL_FAILURE(world.Check(*session));
+    ASSERT_EQ(Continue(*session, 3).size(), 3u);
+    if (nth > 0 && world.events.empty()) break;
+  }
+}
+
 TEST_P(Stages, ADeviceThatIsGoneIsAnErrorUntilItIsBack) {
   const TinyModel model;
   std::mt19937 random(7);

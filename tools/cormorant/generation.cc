@@ -71,16 +71,18 @@ const char* StopReason(const Answer& answer) {
 
 Json AnswerJson(const Answer& answer, const corm_engine* engine, const corm_session* session) {
   const corm_generate_result& result = answer.result;
-  Json json{{"text", answer.text},
-            {"prompt_tokens", result.prompt_tokens},
-            {"generated_tokens", result.generated_tokens},
-            {"prompt_seconds", result.prompt_seconds},
-            {"decode_seconds", result.decode_seconds},
-            {"prompt_tok_s", Rate(result.prompt_tokens, result.prompt_seconds)},
-            {"decode_tok_s", Rate(result.generated_tokens, result.decode_seconds)},
-            {"stop_reason", StopReason(answer)},
-            {"memory", MemoryJson(engine)},
-            {"kv", KvJson(session, EngineInfo(engine).layers)}};
+  Json json{
+      {"text", answer.text},
+      {"prompt_tokens", result.prompt_tokens},
+      {"recalled_tokens", result.recalled_tokens},
+      {"generated_tokens", result.generated_tokens},
+      {"prompt_seconds", result.prompt_seconds},
+      {"decode_seconds", result.decode_seconds},
+      {"prompt_tok_s", Rate(result.prompt_tokens + result.recalled_tokens, result.prompt_seconds)},
+      {"decode_tok_s", Rate(result.generated_tokens, result.decode_seconds)},
+      {"stop_reason", StopReason(answer)},
+      {"memory", MemoryJson(engine)},
+      {"kv", KvJson(session, EngineInfo(engine).layers)}};
   if (!answer.error.empty()) json["error"] = answer.error;
   return json;
 }

@@ -213,6 +213,11 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
       "Default: corm when a cap is given, else none");
   AddRankingOptions(command, options);
   add("--evict-interval", options.interval, "Tokens between evictions; 0: chosen");
+  command
+      .add_flag("--recall", options.recall,
+                "Once rows were dropped, reads the whole conversation again before each answer and "
+                "keeps what its question needs: slower, and finds what was dropped")
+      ->group(kCacheGroup);
   add("--sinks", options.sinks, "First tokens that are never dropped")->capture_default_str();
   command
       .add_option_function<std::string>(
@@ -323,6 +328,7 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   api.fade = options.fade;
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
+  api.recall = options.recall ? 1 : 0;
   corm_session* session = nullptr;
   Check(corm_session_create(engine, &api, &session));
   return SessionPtr(session);

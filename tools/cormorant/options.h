@@ -47,6 +47,7 @@ struct CacheOptions {
   std::string head_budget;
   uint32_t interval = 0;
   uint32_t sinks = 4;
+  bool recall = false;
   bool pin_prompt = true;
   bool pin_prompt_given = false;
 };

@@ -36,7 +36,7 @@ TASKS = (laboratory.BOOK, *tasks.TASKS)
 BUDGETS = (100.0, 50.0, 25.0, 12.5, 6.0)
 QUESTIONS = 300  # Of a recall task with --full.
 # Of those that the library has; --full takes all.
-POLICIES = ("corm", "corm-value", "protected-lru", "h2o", "window")
+POLICIES = ("corm", "corm+recall", "corm-value", "protected-lru", "h2o", "window")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -122,7 +122,8 @@ def choose_policies(options: argparse.Namespace, available: list[str]) -> tuple[
 def make_plan(options: argparse.Namespace) -> laboratory.Plan:
     threads = max((os.cpu_count() or 1) // options.jobs, 1)
     setting = Setting(options.library.resolve(), options.model.resolve(), threads, options.chunk)
-    policies = choose_policies(options, opened(setting)[0].policies())
+    available = opened(setting)[0].policies() + ["corm+recall"]
+    policies = choose_policies(options, available)
     plan = laboratory.Plan(
         setting, options.text.resolve(), options.shared and options.shared.resolve(),
         options.tasks, policies, options.budgets, options.rows, (), options.case_tokens,

@@ -25,6 +25,8 @@ def ask(session: runtime.Session, piece: Piece) -> dict:
     """Reads a question with its right answer and judges it."""
     rows: list[np.ndarray] = []
     session.append(piece.ids[:piece.start - 1])
+    if session.recalls:
+        session.recall(piece.start - 1)
     session.score(piece.ids[piece.start - 1:-1], lambda _, logits: rows.append(logits.copy()))
     session.append(piece.ids[-1:])
     return judge(piece, np.stack(rows))

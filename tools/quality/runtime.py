@@ -181,13 +181,18 @@ class Engine:
 
 
 class Session:
-    """One conversation. All options but the policy keep the library's defaults."""
+    """One conversation. All options but the policy keep the library's defaults.
+
+    `corm+recall` is corm whose questions are recalled by; see `recall`.
+    """
 
     def __init__(self, engine: Engine, policy: str):
         self.engine, self.library, self.handle = engine, engine.library, c.c_void_p()
         self.so = self.library.so
         read = self.library.fresh(SessionOptions, "session_options")
-        read.policy = policy.encode()
+        name, _, recall = policy.partition("+")
+        self.recalls = bool(recall)
+        read.policy = name.encode()
         self.library.check(self.so.corm_session_create(engine.handle, c.byref(read),
                                                        c.byref(self.handle)))
 
@@ -202,6 +207,10 @@ class Session:
         """Reads tokens; with `pin` they are never dropped."""
         self.library.check(self.so.corm_session_append(
             self.handle, pointer(ids), c.c_size_t(len(ids)), APPEND_PIN if pin else 0, None, None))
+
+    def recall(self, count: int) -> None:
+        """Reads everything again with the last `count` tokens, a question, in view."""
+        self.library.check(self.so.corm_session_recall(self.handle, c.c_size_t(count), None, None))
 
     def score(self, ids: np.ndarray, on_logits) -> None:
         """Reads tokens and calls on_logits(index, logits) for each, valid during the call."""

@@ -230,6 +230,9 @@ typedef struct corm_session_options {
   int32_t fade;           /* Steps of being remembered that each position of distance from an
                              important row costs its neighbours; 0: neighbours have nothing of it;
                              -1 (default): the policy's own. Below 4096. */
+  int recall;             /* Non-zero: once rows were dropped, corm_session_reply() reads the whole
+                             conversation again before it answers, as corm_session_recall() does;
+                             default 0. */
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -253,6 +256,14 @@ typedef int (*corm_logits_fn)(void* user, size_t index, const float* logits, siz
  * without it one token a step. */
 CORM_API corm_status corm_session_score(corm_session* session, const uint32_t* ids, size_t count,
                                         corm_logits_fn on_logits, void* user);
+
+/* Reads all tokens of the session again with the last `count` of them, a question, in view: what
+ * the question attends to stays in the cache, whatever was dropped before it was asked. Of a long
+ * question its last tokens count, a prefill chunk of them. Takes as long as reading everything, and
+ * somewhat more; does nothing as long as nothing was dropped. When it is cancelled, the next call
+ * reads the rest. CORM_FAILED_PRECONDITION with a policy that does not judge rows by attention. */
+CORM_API corm_status corm_session_recall(corm_session* session, size_t count,
+                                         corm_progress_fn on_progress, void* user);
 
 typedef struct corm_generate_options {
   size_t struct_size;
@@ -294,6 +305,7 @@ typedef struct corm_generate_result {
   double prompt_seconds;
   double decode_seconds;
   int32_t stop_reason;
+  uint64_t recalled_tokens; /* Read again for this answer (recall); in prompt_seconds as well. */
 } corm_generate_result;
 CORM_API void corm_generate_result_init(corm_generate_result* result);
 
