@@ -51,6 +51,58 @@ TEST_F(ApiModel, MemoryCapHolds) {
   EXPECT_LE(m.peak, m.cap);
 }
 
+TEST_F(ApiModel, ARecallReadsTheConversationAgain) {
+  options.kv_cap_bytes = 6 << 20;
+  options.kv_type = "q8_0";
+  Open();
+  const std::vector<uint32_t> ids = Tokens(700);
+  Append(ids);
+  EXPECT_GT(Stats().evicted_total, 0u);
+  uint64_t done = 0;
+  const auto note = [](void* user, uint64_t read, uint64_t) {
+    *static_cast<uint64_t*>(user) = read;
+    return 0;
+  };
+  ASSERT_CORM_OK(corm_session_recall(session.get(), 12, note, &done));
+  EXPECT_GE(done, ids.size() - 12);
+  EXPECT_EQ(Stats().tokens, ids.size());
+  EXPECT_EQ(Stats().next_position, ids.size());
+  EXPECT_EQ(corm_session_recall(session.get(), 0, nullptr, nullptr), CORM_INVALID_ARGUMENT);
+  EXPECT_EQ(corm_session_recall(nullptr, 1, nullptr, nullptr), CORM_INVALID_ARGUMENT);
+  EXPECT_LE(Memory().kv_peak, Memory().kv_cap);
+}
+
+TEST_F(ApiModel, RepliesRecallWhenAsked) {
+  options.kv_cap_bytes = 6 << 20;
+  options.kv_type = "q8_0";
+  OpenEngine();
+  corm_session_options asked;
+  corm_session_options_init(&asked);
+  asked.recall = 1;
+  corm_session* made = nullptr;
+  ASSERT_CORM_OK(corm_session_create(engine.get(), &asked, &made));
+  session.reset(made);
+  corm_generate_options generate;
+  corm_generate_options_init(&generate);
+  generate.max_tokens = 3;
+  const auto reply = [&](const std::string& text) {
+    corm_generate_result result;
+    corm_generate_result_init(&result);
+    EXPECT_CORM_OK(corm_session_add_message(made, "user", text.c_str()));
+    EXPECT_CORM_OK(corm_session_reply(made, &generate, nullptr, nullptr, &result));
+    return result;
+  };
+  EXPECT_EQ(reply("Hello.").recalled_tokens, 0u) << "nothing was dropped yet";
+  std::string passage;
+  for (int i = 0; i < 60; ++i) passage += "The sea was calm, and the ship went on. ";
+  reply(passage);
+  const uint64_t before = Stats().tokens;
+  EXPECT_GT(Stats().evicted_total, 0u);
+  const corm_generate_result result = reply("What was calm?");
+  EXPECT_GT(result.recalled_tokens, before / 2);
+  EXPECT_EQ(Stats().tokens, before + result.prompt_tokens + result.generated_tokens);
+}
+
 TEST_F(ApiModel, CapsThatAreTooSmallNameOneThatWorks) {
   options.kv_cap_bytes = 100 << 10;
   corm_engine* made = nullptr;

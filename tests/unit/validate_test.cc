@@ -263,7 +263,7 @@ TEST(Validate, RowOps) {
       {"gather y", [](Subject& s) { s.gather().y.shape[1] = 32; }, "op 9 (gather)", "y is f32"},
       {"gather overlap", [](Subject& s) { s.gather().y.offset = s.gather().x.offset; },
        "op 9 (gather)", "y and x overlap"},
-      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 15 (gather)",
+      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 16 (gather)",
        "second gather"},
   });
 }

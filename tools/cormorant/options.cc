@@ -159,6 +159,15 @@ void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_requ
 
 namespace {
 
+/// An option in steps that a policy has a default of its own for.
+void AddSteps(CLI::App& command, const char* name, int32_t& value, const char* help) {
+  command
+      .add_option_function<int32_t>(
+          name, [&value](const int32_t& steps) { value = steps; }, help)
+      ->check(CLI::Range(0, 4095))
+      ->group(kCacheGroup);
+}
+
 /// By what rows are ranked.
 void AddRankingOptions(CLI::App& command, CacheOptions& options) {
   const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
@@ -181,20 +190,12 @@ void AddRankingOptions(CLI::App& command, CacheOptions& options) {
       "A key is important at a share of C/t or more; 0: the policy's own (4 under a cap, else 1)")
       ->type_name("C")
       ->capture_default_str();
-  command
-      .add_option_function<int32_t>(
-          "--corm-reach", [&options](const int32_t& steps) { options.reach = steps; },
-          "Steps for which each doubling of a share past C/t is remembered longer; default: the "
-          "policy's own (64 under a cap, else 0)")
-      ->check(CLI::Range(0, 4095))
-      ->group(kCacheGroup);
-  command
-      .add_option_function<int32_t>(
-          "--corm-fade", [&options](const int32_t& steps) { options.fade = steps; },
-          "Steps that each position of distance from an important key costs its neighbours, which "
-          "are important with it; 0: they are not; default: the policy's own (64 under a cap)")
-      ->check(CLI::Range(0, 4095))
-      ->group(kCacheGroup);
+  AddSteps(command, "--corm-reach", options.reach,
+           "Steps for which each doubling of a share past C/t is remembered longer; default: the "
+           "policy's own (64 under a cap, else 0)");
+  AddSteps(command, "--corm-fade", options.fade,
+           "Steps that each position of distance from an important key costs its neighbours, which "
+           "are important with it; 0: they are not; default: the policy's own (64 under a cap)");
   add("--head-budget", options.head_budget,
       "Heads that share the room there is: all of the session's, a layer's, or each head its own; "
       "default: the policy's own")
