@@ -114,6 +114,12 @@ absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* res
   }
   if (status.ok() && !rest.empty()) status = ReadText(rest, false, on_prompt);
   result->prompt_tokens = session_->tokens().size() - before;
+  if (status.ok() && session_->options().recalls && result->prompt_tokens > 0) {
+    status = session_->Recall(result->prompt_tokens, [&](uint64_t done, uint64_t total) {
+      result->recalled_tokens = done;
+      return on_prompt(done, total);
+    });
+  }
   result->prompt_seconds = Now() - start;
   return status;
 }
@@ -130,21 +136,6 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
     return read;
   }
   const size_t before = session_->tokens().size();
-  uint64_t recalled = 0;
-  if (session_->options().recalls && prompt.prompt_tokens > 0) {
-    const double start = Now();
-    const absl::Status status = session_->Recall(prompt.prompt_tokens, [&](auto done, auto total) {
-      recalled = done;
-      return on_prompt(done, total);
-    });
-    prompt.prompt_seconds += Now() - start;
-    prompt.recalled_tokens = recalled;
-    if (!status.ok()) {
-      *result = prompt;
-      result->stop_reason = absl::IsCancelled(status) ? StopReason::kCancelled : StopReason::kCap;
-      return status;
-    }
-  }
   Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
   std::string answer;
   const absl::Status status = session_->Generate(

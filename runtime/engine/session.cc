@@ -141,11 +141,15 @@ absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
     request.before = at;
     request.ids = ids;
     request.use = use;
-    request.want = WantLogits::kNone;
-    return engine_->Run(request, [&] {
+    const bool is_end = use != RowUse::kProbe && at + ids.size() == reading.log.size();
+    const bool wants_logits = is_end && reading.logits != nullptr;
+    request.want = wants_logits ? WantLogits::kLast : WantLogits::kNone;
+    const absl::Status status = engine_->Run(request, [&] {
       const uint64_t done = at + (use == RowUse::kProbe ? 0 : request.done);
       return progress(done, reading.log.size()) && !cancelled_.load();
     });
+    if (status.ok() && wants_logits) *reading.logits = std::move(request.logits);
+    return status;
   };
   for (;;) {
     size_t from = 0;
@@ -182,26 +186,14 @@ absl::Status Session::Recall(size_t count, Progress progress) {
   engine_->Exclusively([&] { cache_->Clear(); });
   const std::span<const uint32_t> log = tokens_;
   const size_t looking = std::min<size_t>(count, engine_->plan().prefill_chunk);
-  Reading reading{.log = log.first(log.size() - count),
-                  .pins = pins_,
-                  .question = log.last(looking),
-                  .piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost)};
-  CORM_RETURN_IF_ERROR(ReadLog(reading, progress));
-  Request last;
-  last.cache = cache_.get();
-  for (;;) {  // A lost device begins it anew, without the question.
-    reading.log = log.first(log.size() - 1);
-    reading.question = {};
-    CORM_RETURN_IF_ERROR(ReadLog(reading, progress));
-    last.before = log.size() - 1;
-    last.ids = log.last(1);
-    last.done = 0;
-    if (!pins_.empty() && pins_.back().second == log.size()) last.use = RowUse::kPin;
-    const absl::Status status = engine_->Run(last, [&] { return true; });
-    if (absl::IsAborted(status)) continue;
-    if (status.ok()) logits_ = std::move(last.logits);
-    return status;
-  }
+  const size_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
+  CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - count),
+                                .pins = pins_,
+                                .question = log.last(looking),
+                                .piece = piece},
+                               progress));
+  // A device lost on the way begins it anew, without the question.
+  return ReadLog({.log = log, .pins = pins_, .logits = &logits_}, progress);
 }
 
 absl::Status Session::ReadPending(WantLogits want) {
