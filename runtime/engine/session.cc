@@ -141,15 +141,11 @@ absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
     request.before = at;
     request.ids = ids;
     request.use = use;
-    const bool is_end = use != RowUse::kProbe && at + ids.size() == reading.log.size();
-    const bool wants_logits = is_end && reading.logits != nullptr;
-    request.want = wants_logits ? WantLogits::kLast : WantLogits::kNone;
-    const absl::Status status = engine_->Run(request, [&] {
+    request.want = WantLogits::kNone;
+    return engine_->Run(request, [&] {
       const uint64_t done = at + (use == RowUse::kProbe ? 0 : request.done);
       return progress(done, reading.log.size()) && !cancelled_.load();
     });
-    if (status.ok() && wants_logits) *reading.logits = std::move(request.logits);
-    return status;
   };
   for (;;) {
     size_t from = 0;
@@ -184,6 +180,7 @@ absl::Status Session::Recall(size_t count, Progress progress) {
   }
   ForgetLogits();
   engine_->Exclusively([&] { cache_->Clear(); });
+  pending_ = {tokens_.back()};  // So that there is something to go on from when this ends early.
   const std::span<const uint32_t> log = tokens_;
   const size_t looking = std::min<size_t>(count, engine_->plan().prefill_chunk);
   const size_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
@@ -193,13 +190,15 @@ absl::Status Session::Recall(size_t count, Progress progress) {
                                 .piece = piece},
                                progress));
   // A device lost on the way begins it anew, without the question.
-  return ReadLog({.log = log, .pins = pins_, .logits = &logits_}, progress);
+  CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - 1), .pins = pins_}, progress));
+  return ReadPending(WantLogits::kLast);
 }
 
 absl::Status Session::ReadPending(WantLogits want) {
   if (pending_.empty()) return absl::OkStatus();
   Request request;
   request.ids = pending_;
+  if (!pins_.empty() && pins_.back().second == tokens_.size()) request.use = RowUse::kPin;
   request.want = want;
   request.logits = std::move(logits_);
   const absl::Status status = Run(request, [&] { return !cancelled_.load(); });

@@ -114,7 +114,6 @@ class Session {
     std::span<const std::pair<size_t, size_t>> pins;
     std::span<const uint32_t> question = {};  // Looks at the cache after every `piece` tokens.
     size_t piece = SIZE_MAX;
-    std::vector<float>* logits = nullptr;  // After the last token.
   };
   absl::Status ReadLog(const Reading& reading, Progress progress);
   /// Reads what was sampled but not yet read.
