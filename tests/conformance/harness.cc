@@ -363,6 +363,13 @@ bool OpTest::RunBoth(const std::string& what, const Scene& scene, Outcome* got, 
   return RunOn(*reference_, what, scene, want) && RunOn(*backend_, what, scene, got);
 }
 
+void OpTest::ExpectCache(const std::string& what, const Scene& scene, const HostCache& want) {
+  Outcome got, by_reference;
+  if (!RunBoth(what, scene, &got, &by_reference)) return;
+  CompareCaches(what, got.cache, want);
+  CompareCaches(what + " (reference)", by_reference.cache, want);
+}
+
 void OpTest::Compare(const std::string& what, std::span<const float> got,
                      std::span<const float> want, std::span<const double> allowed) {
   double worst = 0.0;

@@ -136,6 +136,8 @@ class OpTest : public testing::TestWithParam<Target> {
   }
   /// Every page the same bits.
   void CompareCaches(const std::string& what, const HostCache& got, const HostCache& want);
+  /// Runs on both, and the cache of both is `want`, every page the same bits.
+  void ExpectCache(const std::string& what, const Scene& scene, const HostCache& want);
 
   Backend& backend() { return *backend_; }
   Backend& reference() { return *reference_; }
