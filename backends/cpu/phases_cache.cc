@@ -46,17 +46,17 @@ class HeadRows {
     return AgeOf(sequence_, head_, position, mark);
   }
 
-  /// Slot `to` becomes what slot `from` is.
-  void Copy(uint32_t from, uint32_t to) const {
+  /// Two rows change places.
+  void Swap(uint32_t a, uint32_t b) const {
     const uint32_t dim = layout_.head_dim;
     const uint32_t k_bytes = dim * KvPageLayout::HalfBytes(layout_.k_type) / 2;
     const uint32_t k_piece = HasScales(layout_.k_type) ? 4 : 2;
-    CopyPieces(from, to, layout_.k, k_piece, k_bytes / k_piece);
-    if (HasScales(layout_.k_type)) CopyPieces(from, to, layout_.k_scale, 2, dim / kBlock);
-    CopyPieces(from, to, layout_.v, dim * KvPageLayout::HalfBytes(layout_.v_type) / 2, 1);
-    if (HasScales(layout_.v_type)) CopyPieces(from, to, layout_.v_scale, dim / kBlock * 2, 1);
-    position(to) = position(from);
-    last_important(to) = last_important(from);
+    SwapPieces(a, b, layout_.k, k_piece, k_bytes / k_piece);
+    if (HasScales(layout_.k_type)) SwapPieces(a, b, layout_.k_scale, 2, dim / kBlock);
+    SwapPieces(a, b, layout_.v, dim * KvPageLayout::HalfBytes(layout_.v_type) / 2, 1);
+    if (HasScales(layout_.v_type)) SwapPieces(a, b, layout_.v_scale, dim / kBlock * 2, 1);
+    std::swap(position(a), position(b));
+    std::swap(last_important(a), last_important(b));
   }
 
   /// The key as the page holds it: of q4_0 rows, rotated.
@@ -86,12 +86,13 @@ class HeadRows {
     return reinterpret_cast<uint32_t*>(page(slot) + part)[slot % kPageRows];
   }
   /// A part of a page whose rows are `bytes` wide, `count` times, all rows in between.
-  void CopyPieces(uint32_t from, uint32_t to, uint32_t part, uint32_t bytes, uint32_t count) const {
-    const uint8_t* source = page(from) + part + from % kPageRows * bytes;
-    uint8_t* target = page(to) + part + to % kPageRows * bytes;
+  void SwapPieces(uint32_t a, uint32_t b, uint32_t part, uint32_t bytes, uint32_t count) const {
+    uint8_t* at_a = page(a) + part + a % kPageRows * bytes;
+    uint8_t* at_b = page(b) + part + b % kPageRows * bytes;
     for (uint32_t i = 0; i < count; ++i) {
-      std::memcpy(target + uint64_t{i} * kPageRows * bytes,
-                  source + uint64_t{i} * kPageRows * bytes, bytes);
+      std::swap_ranges(at_a, at_a + bytes, at_b);
+      at_a += kPageRows * bytes;
+      at_b += kPageRows * bytes;
     }
   }
 
@@ -172,7 +173,8 @@ class KvCompact final : public HeadPhase {
   }
 
  private:
-  /// Moves the rows at or past the new count that stay, in their order, into the holes below it.
+  /// The rows at or past the new count that stay, in their order, take the places of those below it
+  /// that leave.
   static void Fill(const HeadRows& rows, const uint64_t* leaving, uint32_t evict) {
     const uint32_t kept = rows.count() - evict;
     const uint64_t* const end = leaving + evict;
@@ -182,7 +184,7 @@ class KvCompact final : public HeadPhase {
       if (gone != end && *gone == s) {
         ++gone;
       } else {
-        rows.Copy(s, static_cast<uint32_t>(*hole++));
+        rows.Swap(s, static_cast<uint32_t>(*hole++));
       }
     }
   }

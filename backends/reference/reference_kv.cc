@@ -45,21 +45,26 @@ class HeadRows {
   void WriteK(uint32_t slot, const float* from) const { Write(slot, kK, from); }
   void WriteV(uint32_t slot, const float* from) const { Write(slot, kV, from); }
 
-  /// Slot `to` becomes what slot `from` is, bit by bit.
-  void Copy(uint32_t from, uint32_t to) const {
+  /// Two rows change places, bit by bit.
+  void Swap(uint32_t a, uint32_t b) const {
     for (Side side : {kK, kV}) {
       for (uint32_t d = 0; d < layout_.head_dim; ++d) {
         if (Type(side) == DType::kF16) {
-          Half(to, side, d) = Half(from, side, d);
+          std::swap(Half(a, side, d), Half(b, side, d));
           continue;
         }
-        if (Type(side) == DType::kQ8_0) Quant(to, side, d) = Quant(from, side, d);
-        if (Type(side) == DType::kQ4_0) SetHalfByte(to, side, d, HalfByte(from, side, d));
-        Scale(to, side, d) = Scale(from, side, d);
+        if (Type(side) == DType::kQ8_0) std::swap(Quant(a, side, d), Quant(b, side, d));
+        if (Type(side) == DType::kQ4_0) {
+          const uint32_t half = HalfByte(a, side, d);
+          SetHalfByte(a, side, d, HalfByte(b, side, d));
+          SetHalfByte(b, side, d, half);
+        }
+        // A scale is its block's: once, with its first dimension.
+        if (d % kBlock == 0) std::swap(Scale(a, side, d), Scale(b, side, d));
       }
     }
-    position(to) = position(from);
-    last_important(to) = last_important(from);
+    std::swap(position(a), position(b));
+    std::swap(last_important(a), last_important(b));
   }
 
  private:
@@ -371,7 +376,7 @@ void Run(const KvCompactOp&, Replay& replay) {
     for (uint32_t s = resident - count; s < resident; ++s) {
       if (scratch.leaves[s] != 0) continue;
       while (scratch.leaves[hole] == 0) ++hole;
-      rows.Copy(s, hole++);
+      rows.Swap(s, hole++);
     }
   });
 }

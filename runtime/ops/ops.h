@@ -213,13 +213,14 @@ struct KvAgesOp {
 
 /// Drops rows: of every head of sequence 0, the `evict[head]` evictable rows with the greatest age
 /// (both words as in KvAges; the age itself, not its bin), among equals the lowest position first;
-/// then fills the holes from the tail.
+/// they go behind those that stay.
 ///
 /// The new count is counts[head] - evict[head]. Among the rows that stay, those in slots below it
-/// do not move; the others fill the holes below it in ascending order of slot (the first hole takes
-/// the lowest such row). Row bytes, position and last_important move together; nothing else is
-/// written, so slots at or past the new count keep what they held. evict[head] never exceeds the
-/// number of evictable rows; positions of a head are distinct.
+/// do not move; the others change places with dropped rows below it, both in ascending order of
+/// slot (the lowest such row goes where the lowest dropped row was). So dropped rows lie in the
+/// slots from the new count up to the old one, until others are written there. Row bytes, position
+/// and last_important move together; nothing else is written. evict[head] never exceeds the number
+/// of evictable rows; positions of a head are distinct.
 struct KvCompactOp {};
 
 /// Re-bases positions of sequence 0: in every head of n = counts[head] rows, the row of rank j by

@@ -1,4 +1,4 @@
-// Drops the oldest rows of each head and closes the holes. See KvCompactOp in runtime/ops/ops.h.
+// Moves the oldest rows of each head behind those that stay. See KvCompactOp in runtime/ops/ops.h.
 //
 // A block a head. The key of the last row to leave, (age, lowest position first), is found by radix
 // selection, so nothing is sorted. Who leaves is then a mask a page; sums over pages say which row
@@ -96,31 +96,40 @@ GPU_FN uint32_t SlotOfRank(const Compaction& c, bool of_holes, uint32_t j) {
   return low * kPageRows + gpu::LowestBit(mask);
 }
 
-GPU_FN void MoveRow(const CacheArguments& cache, uint32_t* from, uint32_t a, uint32_t* to,
-                    uint32_t b) {
+template <class T>
+GPU_FN void Swap(T& a, T& b) {
+  const T old = a;
+  a = b;
+  b = old;
+}
+
+/// Rows a of one page and b of another change places.
+GPU_FN void SwapRows(const CacheArguments& cache, uint32_t* from, uint32_t a, uint32_t* to,
+                     uint32_t b) {
   const uint32_t dims = cache.head_dim, blocks = dims / 32;
   if (cache.key_type == kHalfRows) {
     for (uint32_t i = 0; i < dims; ++i) {
-      Halves(to, 0)[i * kPageRows + b] = Halves(from, 0)[i * kPageRows + a];
+      Swap(Halves(to, 0)[i * kPageRows + b], Halves(from, 0)[i * kPageRows + a]);
     }
   } else {
     const uint32_t words = dims / WordDimensions(cache.key_type);
-    for (uint32_t i = 0; i < words; ++i) to[i * kPageRows + b] = from[i * kPageRows + a];
-    uint16_t *const scales = Halves(to, cache.key_scales_at), *const old =
+    for (uint32_t i = 0; i < words; ++i) Swap(to[i * kPageRows + b], from[i * kPageRows + a]);
+    uint16_t *const scales = Halves(to, cache.key_scales_at), *const others =
                                                                   Halves(from, cache.key_scales_at);
-    for (uint32_t i = 0; i < blocks; ++i) scales[i * kPageRows + b] = old[i * kPageRows + a];
+    for (uint32_t i = 0; i < blocks; ++i)
+      Swap(scales[i * kPageRows + b], others[i * kPageRows + a]);
   }
   const uint32_t words = dims / WordDimensions(cache.value_type);
   for (uint32_t i = 0; i < words; ++i) {
-    to[cache.values_at + b * words + i] = from[cache.values_at + a * words + i];
+    Swap(to[cache.values_at + b * words + i], from[cache.values_at + a * words + i]);
   }
   if (cache.value_type != kHalfRows) {
-    uint16_t *const scales = Halves(to, cache.value_scales_at), *const old = Halves(
+    uint16_t *const scales = Halves(to, cache.value_scales_at), *const others = Halves(
                                                                     from, cache.value_scales_at);
-    for (uint32_t i = 0; i < blocks; ++i) scales[b * blocks + i] = old[a * blocks + i];
+    for (uint32_t i = 0; i < blocks; ++i) Swap(scales[b * blocks + i], others[a * blocks + i]);
   }
-  to[cache.positions_at + b] = from[cache.positions_at + a];
-  to[cache.last_important_at + b] = from[cache.last_important_at + a];
+  Swap(to[cache.positions_at + b], from[cache.positions_at + a]);
+  Swap(to[cache.last_important_at + b], from[cache.last_important_at + a]);
 }
 
 /// Grid: heads. Blocks have kCompactThreads threads.
@@ -141,8 +150,8 @@ GPU_KERNEL(kCompactThreads) KvCompact(const KvCompactArguments a) {
   const uint32_t movers = SumPages(c);
   for (uint32_t j = gpu::Thread(); j < movers; j += gpu::BlockThreads()) {
     const uint32_t from = SlotOfRank(c, false, j), to = SlotOfRank(c, true, j);
-    MoveRow(cache, PageOfSlot(cache, head, from), from % kPageRows, PageOfSlot(cache, head, to),
-            to % kPageRows);
+    SwapRows(cache, PageOfSlot(cache, head, from), from % kPageRows, PageOfSlot(cache, head, to),
+             to % kPageRows);
   }
 }
 

@@ -1,4 +1,4 @@
-// Drops the oldest rows of each head and closes the holes. See KvCompactOp in runtime/ops/ops.h.
+// Moves the oldest rows of each head behind those that stay. See KvCompactOp in runtime/ops/ops.h.
 //
 // A workgroup a head. The key of the last row to leave, (age, lowest position first), is found by
 // radix selection, so nothing is sorted. Who leaves is then a mask a page; sums over pages say
@@ -115,35 +115,43 @@ uint Select(Head head, uint pages, uint keep, uint field, uint j) {
   return low * kPageRows + uint(findLSB(mask));
 }
 
-void MoveHalves(Page from, Page to, uint part, uint from_index, uint to_index) {
-  SetPageHalf(to, part, to_index, PageHalf(from, part, from_index));
+void SwapWords(Page from, uint from_index, Page to, uint to_index) {
+  const uint old = to.slab.v[to.at + to_index];
+  to.slab.v[to.at + to_index] = from.slab.v[from.at + from_index];
+  from.slab.v[from.at + from_index] = old;
 }
 
-void MoveRow(Page from, uint a, Page to, uint b) {
+void SwapHalves(Page from, Page to, uint part, uint from_index, uint to_index) {
+  const uint old = PageHalf(to, part, to_index);
+  SetPageHalf(to, part, to_index, PageHalf(from, part, from_index));
+  SetPageHalf(from, part, from_index, old);
+}
+
+/// Rows a of one page and b of another change places.
+void SwapRows(Page from, uint a, Page to, uint b) {
   if (kKeyType != kHalfRows) {
     [[dont_unroll]] for (uint i = 0; i < kHeadDim / 2u >> kKeyType; ++i) {
-      to.slab.v[to.at + i * kPageRows + b] = from.slab.v[from.at + i * kPageRows + a];
+      SwapWords(from, i * kPageRows + a, to, i * kPageRows + b);
     }
     [[dont_unroll]] for (uint i = 0; i < kRowBlocks; ++i) {
-      MoveHalves(from, to, kKeyScalesAt, i * kPageRows + a, i * kPageRows + b);
+      SwapHalves(from, to, kKeyScalesAt, i * kPageRows + a, i * kPageRows + b);
     }
   } else {
     [[dont_unroll]] for (uint i = 0; i < kHeadDim; ++i) {
-      MoveHalves(from, to, 0u, i * kPageRows + a, i * kPageRows + b);
+      SwapHalves(from, to, 0u, i * kPageRows + a, i * kPageRows + b);
     }
   }
   const uint row_words = kHeadDim / 2u >> kValueType;
   [[dont_unroll]] for (uint i = 0; i < row_words; ++i) {
-    to.slab.v[to.at + kValuesAt + b * row_words + i] =
-        from.slab.v[from.at + kValuesAt + a * row_words + i];
+    SwapWords(from, kValuesAt + a * row_words + i, to, kValuesAt + b * row_words + i);
   }
   if (kValueType != kHalfRows) {
     [[dont_unroll]] for (uint i = 0; i < kRowBlocks; ++i) {
-      MoveHalves(from, to, kValueScalesAt, a * kRowBlocks + i, b * kRowBlocks + i);
+      SwapHalves(from, to, kValueScalesAt, a * kRowBlocks + i, b * kRowBlocks + i);
     }
   }
-  to.slab.v[to.at + kPositionsAt + b] = from.slab.v[from.at + kPositionsAt + a];
-  to.slab.v[to.at + kLastImportantAt + b] = from.slab.v[from.at + kLastImportantAt + a];
+  SwapWords(from, kPositionsAt + a, to, kPositionsAt + b);
+  SwapWords(from, kLastImportantAt + a, to, kLastImportantAt + b);
 }
 
 void main() {
@@ -157,6 +165,6 @@ void main() {
   [[dont_unroll]] for (uint j = gl_LocalInvocationID.x; j < mover_total; j += kThreads) {
     const uint from = Select(head, pages, keep, kMovers, j);
     const uint to = Select(head, pages, keep, kHoles, j);
-    MoveRow(PageOfSlot(head, from), from % kPageRows, PageOfSlot(head, to), to % kPageRows);
+    SwapRows(PageOfSlot(head, from), from % kPageRows, PageOfSlot(head, to), to % kPageRows);
   }
 }

@@ -45,7 +45,10 @@ void Drop(const StepSequence& sequence, uint32_t head, uint32_t count, uint32_t 
     if (slot >= left && stays[slot]) movers.push_back(slot);
   }
   for (size_t i = 0; i < holes.size(); ++i) {
-    cache->SetRow({sequence.table, head, holes[i]}, cache->Row({sequence.table, head, movers[i]}));
+    const Place hole{sequence.table, head, holes[i]}, mover{sequence.table, head, movers[i]};
+    const std::vector<std::byte> dropped = cache->Row(hole);
+    cache->SetRow(hole, cache->Row(mover));
+    cache->SetRow(mover, dropped);
   }
 }
 
