@@ -95,6 +95,16 @@ absl::Status Conversation::ReadSystemPrompt(absl::string_view text, Session::Pro
   return ReadText(prompt, true, on_prompt);
 }
 
+absl::Status Conversation::RecallBy(absl::string_view text, Session::Progress on_prompt,
+                                    GenerateResult* result) {
+  std::vector<uint32_t> ids;
+  CORM_RETURN_IF_ERROR(Encode(text, &ids));
+  CORM_ASSIGN_OR_RETURN(const Session::Recalled recalled, session_->Recall(ids, on_prompt));
+  result->recalled_tokens = recalled.tokens_read;
+  result->recalled_rows = recalled.found.rows;
+  return absl::OkStatus();
+}
+
 absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* result) {
   if (messages_.empty())
     return absl::FailedPreconditionError("the conversation has no messages yet");
@@ -112,14 +122,11 @@ absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* res
     status = ReadSystemPrompt(rest, on_prompt, &used);
     if (status.ok()) rest.remove_prefix(used);
   }
+  if (status.ok() && session_->options().recalls && !rest.empty()) {
+    status = RecallBy(rest, on_prompt, result);
+  }
   if (status.ok() && !rest.empty()) status = ReadText(rest, false, on_prompt);
   result->prompt_tokens = session_->tokens().size() - before;
-  if (status.ok() && session_->options().recalls && result->prompt_tokens > 0) {
-    status = session_->Recall(result->prompt_tokens, [&](uint64_t done, uint64_t total) {
-      result->recalled_tokens = done;
-      return on_prompt(done, total);
-    });
-  }
   result->prompt_seconds = Now() - start;
   return status;
 }
@@ -148,6 +155,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   result->prompt_tokens = prompt.prompt_tokens;
   result->prompt_seconds = prompt.prompt_seconds;
   result->recalled_tokens = prompt.recalled_tokens;
+  result->recalled_rows = prompt.recalled_rows;
   if (session_->tokens().size() == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);

@@ -37,6 +37,8 @@ class Conversation {
   absl::StatusOr<std::string> Render(size_t messages, bool add_generation_prompt);
   absl::Status Read(Session::Progress on_prompt, GenerateResult* result);
   absl::Status ReadSystemPrompt(absl::string_view text, Session::Progress on_prompt, size_t* used);
+  absl::Status RecallBy(absl::string_view text, Session::Progress on_prompt,
+                        GenerateResult* result);
   absl::Status ReadText(absl::string_view text, bool pin, Session::Progress on_prompt);
   absl::Status Encode(absl::string_view text, std::vector<uint32_t>* ids) const;
 

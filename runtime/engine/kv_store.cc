@@ -80,17 +80,32 @@ absl::Status KvStore::WriteTable(uint32_t table, uint32_t head, uint32_t first,
                           std::as_bytes(pages));
 }
 
+KvStore::Place KvStore::PlaceOf(PageId page) const {
+  return {*slabs_[page.value / binding_.pages_per_slab],
+          uint64_t{page.value % binding_.pages_per_slab} * page_bytes_};
+}
+
+absl::Status KvStore::ReadPage(PageId page, std::span<std::byte> bytes) {
+  CORM_CHECK(bytes.size() == page_bytes_);
+  const Place place = PlaceOf(page);
+  return backend_->Download(bytes, place.slab, place.at);
+}
+
+absl::Status KvStore::WritePage(PageId page, std::span<const std::byte> bytes) {
+  CORM_CHECK(bytes.size() == page_bytes_);
+  const Place place = PlaceOf(page);
+  return backend_->Upload(place.slab, place.at, bytes);
+}
+
 absl::Status KvStore::ReadPositions(std::span<const PageId> pages, uint32_t rows,
                                     std::vector<uint32_t>* positions) {
   positions->resize(pages.size() * kPageRows);
   const uint64_t positions_at = KvPageLayout(binding_.geometry).positions;
   for (size_t i = 0; i < pages.size(); ++i) {
-    const uint32_t page = pages[i].value;
-    const Buffer& slab = *slabs_[page / binding_.pages_per_slab];
-    const uint64_t page_at = uint64_t{page % binding_.pages_per_slab} * page_bytes_;
+    const Place place = PlaceOf(pages[i]);
     const std::span<uint32_t> to = std::span(*positions).subspan(i * kPageRows, kPageRows);
     CORM_RETURN_IF_ERROR(
-        backend_->Download(std::as_writable_bytes(to), slab, page_at + positions_at));
+        backend_->Download(std::as_writable_bytes(to), place.slab, place.at + positions_at));
   }
   positions->resize(rows);
   return absl::OkStatus();
