@@ -43,7 +43,7 @@ SessionCache::~SessionCache() = default;
 void SessionCache::Detach() {
   parts_.clear();
   clock_ = next_position_ = last_natural_ = observed_ = 0;
-  evicted_total_ = evicted_forced_ = rebased_ = 0;
+  evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
 }
 
 void SessionCache::Attach(std::span<KvStore* const> stores) {
@@ -189,6 +189,7 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   if (cut.total == 0) return absl::OkStatus();
   CORM_RETURN_IF_ERROR(part.store->Compact(sequence, kv.counts(), cut.evict));
   CORM_RETURN_IF_ERROR(CopyDropped(part, cut.evict));
+  part.brought.clear();  // Rows have moved.
   kv.Dropped(cut.evict);
   evicted_total_ += cut.total;
   evicted_forced_ += cut.total - cut.natural;
@@ -225,7 +226,7 @@ void SessionCache::Clear() {
     part->brought.clear();
   }
   clock_ = next_position_ = last_natural_ = observed_ = 0;
-  evicted_total_ = evicted_forced_ = rebased_ = 0;
+  evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
 }
 
 std::vector<uint32_t> SessionCache::counts() const {
@@ -264,6 +265,7 @@ SessionCache::Stats SessionCache::stats() const {
   stats.evicted_total = evicted_total_;
   stats.evicted_forced = evicted_forced_;
   stats.rebased = rebased_;
+  stats.returned_total = returned_total_;
   return stats;
 }
 

@@ -227,11 +227,11 @@ typedef struct corm_session_options {
                              -1 (default): the policy's own. Below 4096. */
   const char* head_budget; /* Heads that share room: "session", "layer", "head"; NULL: the policy's
                               own. */
-  int32_t fade;           /* Steps of being remembered that each position of distance from an
-                             important row costs its neighbours; 0: neighbours have nothing of it;
-                             -1 (default): the policy's own. Below 4096. */
-  int recall;             /* Non-zero: corm_session_reply() begins with corm_session_recall() of what
-                             it reads; default 0. */
+  int32_t fade;            /* Steps of being remembered that each position of distance from an
+                              important row costs its neighbours; 0: neighbours have nothing of it;
+                              -1 (default): the policy's own. Below 4096. */
+  int recall; /* Non-zero: corm_session_reply() begins with corm_session_recall() of what it reads;
+                 default 0. */
   uint64_t host_copy_bytes; /* Host memory for copies of dropped rows, which a recall then need not
                                compute again; 0 (default): none are made. The oldest go first. */
   double host_copy_seconds; /* A copy is overwritten and freed after so long, when the session is
@@ -262,7 +262,7 @@ CORM_API corm_status corm_session_score(corm_session* session, const uint32_t* i
 
 typedef struct corm_recall_result {
   size_t struct_size;
-  int32_t from_copies;  /* Non-zero: rows came from copies on the host, nothing was computed again. */
+  int32_t from_copies;  /* Non-zero: copies were looked through, nothing was computed again. */
   uint64_t tokens_read; /* Else: tokens of the session that were read again. */
   uint64_t copied_rows; /* Rows from copies that the question gave their share of attention. */
   double copied_share;  /* What they had of its attention in the head where it was most; can be
@@ -356,8 +356,10 @@ typedef struct corm_kv_stats {
   uint64_t evicted_forced; /* Of these, dropped because of the cap alone. */
   uint64_t rebased;        /* Times positions were moved back into the trained context. */
   uint64_t next_position;
-  uint64_t host_rows;  /* Copies of dropped rows on the host, ... */
-  uint64_t host_bytes; /* ... and what they take. */
+  uint64_t host_rows;      /* Copies of dropped rows on the host, ... */
+  uint64_t host_bytes;     /* ... and what they take. */
+  uint64_t returned_total; /* Rows that came back from copies; rows that are resident are those
+                              read, less evicted_total, plus these. */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
