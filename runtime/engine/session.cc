@@ -50,6 +50,7 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   settings.interval =
       std::min(options.interval != 0 ? options.interval : interval, plan.context / 4);
   settings.floor = std::min(kFloor, rows_per_head / 8);
+  settings.zeroes = options.zero_pages;
   return settings;
 }
 
@@ -57,8 +58,10 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<Engine> engine,
                                                          const SessionOptions& options) {
-  CORM_ASSIGN_OR_RETURN(const SessionCache::Settings settings, MakeSettings(*engine, options));
+  CORM_ASSIGN_OR_RETURN(SessionCache::Settings settings, MakeSettings(*engine, options));
   std::unique_ptr<Session> session(new Session(std::move(engine), options));
+  if (options.audit > 0) session->audit_ = std::make_unique<Audit>(options.audit);
+  settings.audit = session->audit_.get();
   CORM_ASSIGN_OR_RETURN(session->cache_, session->engine_->CreateCache(settings));
   return session;
 }
@@ -86,7 +89,9 @@ absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
 
 absl::Status Session::CheckRoom(uint64_t tokens) const {
   absl::Status status;
-  engine_->Exclusively([&] { status = cache_->CanRead(pending_.size() + tokens); });
+  // Those that are pending, and all that the cache is behind the log when a call ended early.
+  engine_->Exclusively(
+      [&] { status = cache_->CanRead(tokens_.size() - cache_->clock() + tokens); });
   return status;
 }
 
@@ -129,9 +134,9 @@ absl::Status Session::Refill(std::span<const uint32_t> done, bool done_is_pinned
   const size_t before = tokens_.size() - pending_.size();
   std::vector<uint32_t> log(tokens_.begin(), tokens_.begin() + static_cast<ptrdiff_t>(before));
   log.insert(log.end(), done.begin(), done.end());
-  std::vector<std::pair<size_t, size_t>> pins = pins_;
-  if (done_is_pinned) pins.emplace_back(before, log.size());
-  return ReadLog({.log = log, .pins = pins}, [](uint64_t, uint64_t) { return true; });
+  TokenRanges pins = pins_;
+  if (done_is_pinned) pins.Add(before, log.size());
+  return ReadLog({.log = log, .pins = pins.list()}, [](uint64_t, uint64_t) { return true; });
 }
 
 absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
@@ -178,27 +183,24 @@ absl::Status Session::Recall(size_t count, Progress progress) {
         "attention has no say in what this session's policy drops, so a question cannot keep what "
         "it needs; use corm");
   }
-  ForgetLogits();
-  engine_->Exclusively([&] { cache_->Clear(); });
-  pending_ = {tokens_.back()};  // So that there is something to go on from when this ends early.
+  ForgetCache(DropCause::kRecall);
   const std::span<const uint32_t> log = tokens_;
   const size_t looking = std::min<size_t>(count, engine_->plan().prefill_chunk);
   const size_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
   CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - count),
-                                .pins = pins_,
+                                .pins = pins_.list(),
                                 .question = log.last(looking),
                                 .piece = piece},
                                progress));
   // A device lost on the way begins it anew, without the question.
-  CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - 1), .pins = pins_}, progress));
-  return ReadPending(WantLogits::kLast);
+  return ReadAgain(progress);
 }
 
 absl::Status Session::ReadPending(WantLogits want) {
   if (pending_.empty()) return absl::OkStatus();
   Request request;
   request.ids = pending_;
-  if (!pins_.empty() && pins_.back().second == tokens_.size()) request.use = RowUse::kPin;
+  if (pins_.Contains(tokens_.size() - pending_.size())) request.use = RowUse::kPin;
   request.want = want;
   request.logits = std::move(logits_);
   const absl::Status status = Run(request, [&] { return !cancelled_.load(); });
@@ -222,7 +224,7 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   if (pin) request.use = RowUse::kPin;
   const absl::Status status =
       Run(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
-  if (pin && request.done > 0) pins_.emplace_back(tokens_.size(), tokens_.size() + request.done);
+  if (pin) pins_.Add(tokens_.size(), tokens_.size() + request.done);
   tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
   ForgetLogits();
   if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
@@ -308,11 +310,10 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
 }
 
 void Session::Reset() {
-  engine_->Exclusively([&] { cache_->Clear(); });
+  ForgetCache(DropCause::kReset);
   tokens_.clear();
   pending_.clear();
-  pins_.clear();
-  ForgetLogits();
+  pins_.Clear();
 }
 
 void Session::ForgetLogits() {

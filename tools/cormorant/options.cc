@@ -203,6 +203,35 @@ void AddRankingOptions(CLI::App& command, CacheOptions& options) {
       ->check(CLI::IsMember({"session", "layer", "head"}).description(""));
 }
 
+/// What stays whatever happens, and what is known and left of the rest.
+void AddRetentionOptions(CLI::App& command, CacheOptions& options) {
+  const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
+    return command.add_option(name, value, help)->group(kCacheGroup);
+  };
+  add("--audit", options.audit,
+      "Keeps so many records of what was dropped, when and why, without text: with --json, and "
+      "/audit in a chat; 0: none")
+      ->capture_default_str();
+  command
+      .add_flag("--zero-pages", options.zero_pages,
+                "Overwrites the memory of rows on the device as soon as they leave the cache")
+      ->group(kCacheGroup);
+  add("--sinks", options.sinks, "First tokens that are never dropped")->capture_default_str();
+  command
+      .add_option_function<std::string>(
+          "--pin-prompt",
+          [&options](const std::string& choice) {
+            options.pin_prompt = choice == "on";
+            options.pin_prompt_given = true;
+          },
+          "Never drop the system prompt; with --raw, and if given, never drop the prompt")
+      ->expected(0, 1)
+      ->default_str("on")
+      ->type_name("on|off")
+      ->check(CLI::IsMember({"on", "off"}).description(""))
+      ->group(kCacheGroup);
+}
+
 }  // namespace
 
 void AddCacheOptions(CLI::App& command, CacheOptions& options) {
@@ -219,20 +248,7 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
                 "Once rows were dropped, reads the whole conversation again before each answer and "
                 "keeps what its question needs: slower, and finds what was dropped")
       ->group(kCacheGroup);
-  add("--sinks", options.sinks, "First tokens that are never dropped")->capture_default_str();
-  command
-      .add_option_function<std::string>(
-          "--pin-prompt",
-          [&options](const std::string& choice) {
-            options.pin_prompt = choice == "on";
-            options.pin_prompt_given = true;
-          },
-          "Never drop the system prompt; with --raw, and if given, never drop the prompt")
-      ->expected(0, 1)
-      ->default_str("on")
-      ->type_name("on|off")
-      ->check(CLI::IsMember({"on", "off"}).description(""))
-      ->group(kCacheGroup);
+  AddRetentionOptions(command, options);
 }
 
 void AddSamplingOptions(CLI::App& command, SamplingOptions& options) {
@@ -330,6 +346,8 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
   api.recall = options.recall ? 1 : 0;
+  api.zero_pages = options.zero_pages ? 1 : 0;
+  api.audit = options.audit;
   corm_session* session = nullptr;
   Check(corm_session_create(engine, &api, &session));
   return SessionPtr(session);

@@ -48,6 +48,8 @@ struct CacheOptions {
   uint32_t interval = 0;
   uint32_t sinks = 4;
   bool recall = false;
+  bool zero_pages = false;
+  uint32_t audit = 0;
   bool pin_prompt = true;
   bool pin_prompt_given = false;
 };
