@@ -77,6 +77,7 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
         absl::StrCat("audit is ", read.audit, "; expected at most ", kAuditMost));
   }
   out.audit = read.audit;
+  out.host_copies = {.bytes_most = read.host_copy_bytes, .seconds_most = read.host_copy_seconds};
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
   }
@@ -112,6 +113,7 @@ absl::Status WriteResult(const GenerateResult& from, corm_generate_result* to) {
   out.decode_seconds = from.decode_seconds;
   out.stop_reason = static_cast<int32_t>(from.stop_reason);
   out.recalled_tokens = from.recalled_tokens;
+  out.recalled_rows = from.recalled_rows;
   return WriteStruct(out, "corm_generate_result", to);
 }
 
@@ -315,11 +317,28 @@ corm_status corm_session_score(corm_session* session, const uint32_t* ids, size_
   });
 }
 
-corm_status corm_session_recall(corm_session* session, size_t count, corm_progress_fn on_progress,
-                                void* user) {
+void corm_recall_result_init(corm_recall_result* result) {
+  *result = {};
+  result->struct_size = sizeof(*result);
+}
+
+corm_status corm_session_recall(corm_session* session, const uint32_t* ids, size_t count,
+                                corm_progress_fn on_progress, void* user,
+                                corm_recall_result* result) {
   return GuardSession(session, [&]() -> absl::Status {
+    if (ids == nullptr && count > 0) return absl::InvalidArgumentError("ids may not be NULL");
     session->session->ClearCancel();
-    return session->session->Recall(count, ProgressCallback{on_progress, user});
+    CORM_ASSIGN_OR_RETURN(
+        const cormorant::Session::Recalled recalled,
+        session->session->Recall({ids, count}, ProgressCallback{on_progress, user}));
+    if (result == nullptr) return absl::OkStatus();
+    corm_recall_result out;
+    corm_recall_result_init(&out);
+    out.from_copies = recalled.from_copies ? 1 : 0;
+    out.tokens_read = recalled.tokens_read;
+    out.copied_rows = recalled.found.rows;
+    out.copied_share = recalled.found.share_most;
+    return WriteStruct(out, "corm_recall_result", result);
   });
 }
 
@@ -406,6 +425,8 @@ corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* s
     out.evicted_total = now.evicted_total;
     out.evicted_forced = now.evicted_forced;
     out.rebased = now.rebased;
+    out.host_rows = now.host_rows;
+    out.host_bytes = now.host_bytes;
     out.next_position = s.next_position();
     return WriteStruct(out, "corm_kv_stats", stats);
   });

@@ -1,37 +1,39 @@
-// Overwriting what must not stay in memory.
+// Overwriting memory that held what must not be found there later.
 //
-// The stores are volatile: no compiler may leave them out because the memory is freed afterwards.
 // What a container held in memory that it has outgrown is not reached.
 #pragma once
 #include <algorithm>
 #include <cstddef>
-#include <string>
+#include <cstring>
+#include <ranges>
+#include <span>
 #include <type_traits>
-#include <vector>
 
 namespace cormorant {
 
-inline void Wipe(void* data, size_t bytes) {
-  volatile unsigned char* const at = static_cast<unsigned char*>(data);
-  for (size_t i = 0; i < bytes; ++i) at[i] = 0;
+/// Zeroes the elements, and the compiler may not leave it out because nobody reads them after.
+template <std::ranges::contiguous_range Range>
+void Wipe(Range& range) {
+  if (std::ranges::empty(range)) return;
+  explicit_bzero(std::ranges::data(range),
+                 std::ranges::size(range) * sizeof(std::ranges::range_value_t<Range>));
 }
 
 /// Takes elements [from, to) out; later ones move down. No byte of them stays.
 template <class Container>
 void WipeRange(Container* values, size_t from, size_t to) {
-  using Element = typename Container::value_type;
-  static_assert(std::is_trivially_copyable_v<Element>);
-  const auto begin = values->begin();
-  const auto end = std::copy(begin + static_cast<ptrdiff_t>(to), values->end(),
-                             begin + static_cast<ptrdiff_t>(from));
-  const size_t left = static_cast<size_t>(end - begin);
-  Wipe(values->data() + left, (values->size() - left) * sizeof(Element));
+  static_assert(std::is_trivially_copyable_v<typename Container::value_type>);
+  const auto end = std::copy(values->begin() + static_cast<ptrdiff_t>(to), values->end(),
+                             values->begin() + static_cast<ptrdiff_t>(from));
+  const size_t left = static_cast<size_t>(end - values->begin());
+  std::span behind(values->data() + left, values->size() - left);
+  Wipe(behind);
   values->resize(left);
 }
 
 template <class Container>
-void WipeAll(Container* container) {
-  WipeRange(container, 0, container->size());
+void WipeAll(Container* values) {
+  WipeRange(values, 0, values->size());
 }
 
 }  // namespace cormorant

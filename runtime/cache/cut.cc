@@ -32,13 +32,15 @@ class Heads {
   }
 
   size_t size() const { return problem_.counts.size(); }
+  uint32_t room(size_t h) const {
+    return problem_.room + (problem_.more.empty() ? 0 : problem_.more[h]);
+  }
   uint32_t natural(size_t h) const { return problem_.ages[h * (kAgeBins + 1) + kAgeBins]; }
   /// Most rows the head may keep whatever the others do.
   uint32_t ceiling(size_t h) const {
     uint32_t most = problem_.counts[h];
     if (problem_.natural) most -= natural(h);
-    const uint32_t limit =
-        problem_.row_limit > problem_.room ? problem_.row_limit - problem_.room : 0;
+    const uint32_t limit = problem_.row_limit > room(h) ? problem_.row_limit - room(h) : 0;
     return std::max(std::min(most, limit), kept(h, 0));
   }
   /// Rows kept when bins `bin` and up leave, the head's floor and ceiling respected.
@@ -46,10 +48,12 @@ class Heads {
     const uint32_t floor = std::min(problem_.counts[h], problem_.floor);
     return std::min(std::max(kept(h, bin), floor), ceiling(h));
   }
-  uint64_t Pages(uint32_t keep) const { return CeilDiv(uint64_t{keep} + problem_.room, kPageRows); }
+  uint64_t Pages(size_t h, uint32_t keep) const {
+    return CeilDiv(uint64_t{keep} + room(h), kPageRows);
+  }
   uint64_t PagesAt(uint32_t bin) const {
     uint64_t pages = 0;
-    for (size_t h = 0; h < size(); ++h) pages += Pages(Keep(h, bin));
+    for (size_t h = 0; h < size(); ++h) pages += Pages(h, Keep(h, bin));
     return pages;
   }
 
@@ -62,11 +66,10 @@ class Heads {
 
 /// Gives the pages left over by the cut to the heads with most rows in the bin just cut, and tops
 /// every head up to whole pages.
-void SpendSpare(const Heads& heads, const CutProblem& problem, uint32_t bin, uint64_t spare,
-                std::vector<uint32_t>* keep) {
+void SpendSpare(const Heads& heads, uint32_t bin, uint64_t spare, std::vector<uint32_t>* keep) {
   const auto top_up = [&](size_t h) {
     const uint32_t whole =
-        static_cast<uint32_t>(heads.Pages((*keep)[h]) * kPageRows) - problem.room;
+        static_cast<uint32_t>(heads.Pages(h, (*keep)[h]) * kPageRows) - heads.room(h);
     (*keep)[h] = std::max((*keep)[h], std::min(whole, heads.ceiling(h)));
   };
   for (size_t h = 0; h < heads.size(); ++h) top_up(h);
@@ -115,7 +118,7 @@ absl::StatusOr<Cut> SolveShared(const CutProblem& problem) {
   std::vector<uint32_t> keep(heads.size());
   for (size_t h = 0; h < heads.size(); ++h) keep[h] = heads.Keep(h, bin);
   if (bin < kAgeBins) {
-    SpendSpare(heads, problem, bin, problem.page_limit - heads.PagesAt(bin), &keep);
+    SpendSpare(heads, bin, problem.page_limit - heads.PagesAt(bin), &keep);
   }
   Cut cut;
   cut.evict.resize(heads.size());
@@ -137,6 +140,7 @@ absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
     const size_t count = std::min(shared_by, heads - first);
     CutProblem part = problem;
     part.counts = problem.counts.subspan(first, count);
+    if (!problem.more.empty()) part.more = problem.more.subspan(first, count);
     part.ages = problem.ages.subspan(first * (kAgeBins + 1), count * (kAgeBins + 1));
     part.page_limit = static_cast<uint32_t>(uint64_t{problem.page_limit} * count / heads);
     CORM_ASSIGN_OR_RETURN(const Cut of_part, SolveShared(part));

@@ -16,7 +16,8 @@ namespace cormorant {
 struct CutProblem {
   std::span<const uint32_t> counts;  // Resident rows of each head.
   std::span<const uint32_t> ages;    // KvAgesOp's output: [heads, kAgeBins + 1].
-  uint32_t room = 0;                 // Rows every head must be able to take afterwards.
+  uint32_t room = 0;                 // Rows every head must be able to take afterwards, ...
+  std::span<const uint32_t> more;    // ... and those of each head besides; empty: none.
   uint32_t page_limit = 0;           // Pages the session may hold, room included.
   uint32_t row_limit = 0;            // Rows a head may hold, room included.
   uint32_t floor = 0;                // Rows every head keeps if it has them.

@@ -48,31 +48,35 @@ uint32_t KvSequence::PagesMissing(uint32_t rows) const {
   return missing;
 }
 
-absl::Status KvSequence::Prepare(uint32_t rows) {
-  for (uint32_t h = 0; h < heads(); ++h) {
-    std::vector<PageId>& pages = pages_[h];
-    const uint32_t need = PagesFor(counts_[h] + rows);
-    const uint32_t have = static_cast<uint32_t>(pages.size());
-    if (need <= have) continue;
-    CORM_CHECK(need <= pages_per_head_);
-    absl::Status status;
-    while (pages.size() < need && status.ok()) {
-      absl::StatusOr<PageId> page = pool_->Take();
-      status = page.status();
-      if (status.ok()) {
-        pages.push_back(*page);
-        ++page_total_;
-      }
-    }
-    if (status.ok()) {
-      status = writer_->WriteTable(h, have, std::span<const PageId>(pages).subspan(have));
-    }
-    if (!status.ok()) {
-      Unprepare();
-      return status;
-    }
+absl::Status KvSequence::GrowTo(uint32_t head, uint32_t need) {
+  std::vector<PageId>& pages = pages_[head];
+  const uint32_t have = static_cast<uint32_t>(pages.size());
+  if (need <= have) return absl::OkStatus();
+  CORM_CHECK(need <= pages_per_head_);
+  while (pages.size() < need) {
+    CORM_ASSIGN_OR_RETURN(const PageId page, pool_->Take());
+    pages.push_back(page);
+    ++page_total_;
   }
-  return absl::OkStatus();
+  return writer_->WriteTable(head, have, std::span<const PageId>(pages).subspan(have));
+}
+
+absl::Status KvSequence::Prepare(uint32_t rows) {
+  absl::Status status;
+  for (uint32_t h = 0; h < heads() && status.ok(); ++h)
+    status = GrowTo(h, PagesFor(counts_[h] + rows));
+  if (!status.ok()) Unprepare();
+  return status;
+}
+
+absl::Status KvSequence::Prepare(std::span<const uint32_t> rows) {
+  CORM_CHECK(rows.size() == counts_.size());
+  absl::Status status;
+  for (uint32_t h = 0; h < heads() && status.ok(); ++h) {
+    status = GrowTo(h, PagesFor(counts_[h] + rows[h]));
+  }
+  if (!status.ok()) Unprepare();
+  return status;
 }
 
 void KvSequence::Unprepare() {
@@ -82,6 +86,14 @@ void KvSequence::Unprepare() {
 void KvSequence::Appended(uint32_t rows) {
   for (size_t h = 0; h < counts_.size(); ++h) {
     counts_[h] += rows;
+    CORM_CHECK(PagesFor(counts_[h]) <= pages_[h].size());
+  }
+}
+
+void KvSequence::Appended(std::span<const uint32_t> rows) {
+  CORM_CHECK(rows.size() == counts_.size());
+  for (size_t h = 0; h < counts_.size(); ++h) {
+    counts_[h] += rows[h];
     CORM_CHECK(PagesFor(counts_[h]) <= pages_[h].size());
   }
 }

@@ -41,16 +41,21 @@ class KvSequence {
   /// Takes the pages for `rows` more rows of each head. Needs PagesMissing(rows) free pages in the
   /// pool. On an error nothing is taken.
   absl::Status Prepare(uint32_t rows);
+  /// The same for rows[h] more rows of head h.
+  absl::Status Prepare(std::span<const uint32_t> rows);
   /// Gives back pages that hold no row: what was prepared for is not appended.
   void Unprepare();
   /// The device has appended `rows` rows to each head.
   void Appended(uint32_t rows);
+  /// rows[h] rows were appended to head h.
+  void Appended(std::span<const uint32_t> rows);
   /// The device has dropped dropped[h] rows of each head; whole free pages return to the pool.
   void Dropped(std::span<const uint32_t> dropped);
   /// Forgets all rows and returns all pages.
   void Clear();
 
  private:
+  absl::Status GrowTo(uint32_t head, uint32_t pages);
   void ShrinkTo(uint32_t head, uint32_t pages);
 
   const uint32_t pages_per_head_;

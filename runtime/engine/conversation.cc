@@ -137,6 +137,16 @@ absl::Status Conversation::ReadPieces(std::span<const Piece>* pieces, Session::P
   return status;
 }
 
+absl::Status Conversation::RecallBy(absl::string_view text, Session::Progress on_prompt,
+                                    GenerateResult* result) {
+  std::vector<uint32_t> ids;
+  CORM_RETURN_IF_ERROR(Encode(text, {}, &ids));
+  CORM_ASSIGN_OR_RETURN(const Session::Recalled recalled, session_->Recall(ids, on_prompt));
+  result->recalled_tokens = recalled.tokens_read;
+  result->recalled_rows = recalled.found.rows;
+  return absl::OkStatus();
+}
+
 absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* result) {
   if (messages_.empty())
     return absl::FailedPreconditionError("the conversation has no messages yet");
@@ -150,16 +160,14 @@ absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* res
   if (read_.empty()) begin_ = before;
   const std::vector<Piece> all = Split(text);
   absl::Status status;
+  const absl::string_view rest = absl::string_view(text).substr(read_.size());
+  if (session_->options().recalls && !read_.empty() && !rest.empty()) {
+    status = RecallBy(rest, on_prompt, result);
+  }
   for (std::span<const Piece> pieces = all; status.ok() && !pieces.empty();) {
     status = ReadPieces(&pieces, on_prompt);
   }
   result->prompt_tokens = session_->tokens().size() - before;
-  if (status.ok() && session_->options().recalls && result->prompt_tokens > 0) {
-    status = session_->Recall(result->prompt_tokens, [&](uint64_t done, uint64_t total) {
-      result->recalled_tokens = done;
-      return on_prompt(done, total);
-    });
-  }
   result->prompt_seconds = Now() - start;
   return status;
 }
@@ -188,6 +196,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   result->prompt_tokens = prompt.prompt_tokens;
   result->prompt_seconds = prompt.prompt_seconds;
   result->recalled_tokens = prompt.recalled_tokens;
+  result->recalled_rows = prompt.recalled_rows;
   if (session_->tokens().size() == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);

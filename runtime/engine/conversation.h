@@ -84,6 +84,8 @@ class Conversation {
   /// Reads pieces from the first on, as many as are pinned alike, and takes them off.
   absl::Status ReadPieces(std::span<const Piece>* pieces, Session::Progress on_prompt);
   absl::Status CheckPins(const Piece& piece, std::span<const uint32_t> ids) const;
+  absl::Status RecallBy(absl::string_view text, Session::Progress on_prompt,
+                        GenerateResult* result);
   /// Encodes text that follows `before`, on top of what is read.
   absl::Status Encode(absl::string_view text, std::span<const uint32_t> before,
                       std::vector<uint32_t>* ids) const;

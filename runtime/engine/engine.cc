@@ -373,7 +373,8 @@ absl::Status Engine::RunTurns(std::span<const Turn> turns) {
   for (const Turn& turn : turns) {
     const Request& request = *turn.active->request;
     absl::Status& status = turn.active->status;
-    if (request.cache->clock() != request.before + request.done) {
+    const bool is_probe = request.use == RowUse::kProbe;
+    if (request.cache->clock() != request.before + (is_probe ? 0 : request.done)) {
       status = CacheLost();
       continue;
     }

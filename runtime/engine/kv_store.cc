@@ -103,15 +103,32 @@ absl::Status KvStore::WriteTable(uint32_t table, uint32_t head, uint32_t first,
                           std::as_bytes(pages));
 }
 
+KvStore::Place KvStore::PlaceOf(PageId page) const {
+  return {*slabs_[page.value / binding_.pages_per_slab],
+          uint64_t{page.value % binding_.pages_per_slab} * page_bytes_};
+}
+
+absl::Status KvStore::ReadPage(PageId page, std::span<std::byte> bytes) {
+  CORM_CHECK(bytes.size() == page_bytes_);
+  const Place place = PlaceOf(page);
+  return backend_->Download(bytes, place.slab, place.at);
+}
+
+absl::Status KvStore::WritePage(PageId page, std::span<const std::byte> bytes) {
+  CORM_CHECK(bytes.size() == page_bytes_);
+  const Place place = PlaceOf(page);
+  return backend_->Upload(place.slab, place.at, bytes);
+}
+
 absl::Status KvStore::ReadPositions(std::span<const PageId> pages, uint32_t rows,
                                     std::vector<uint32_t>* positions) {
   positions->resize(pages.size() * kPageRows);
   const uint64_t positions_at = KvPageLayout(binding_.geometry).positions;
   for (size_t i = 0; i < pages.size(); ++i) {
-    const Place page = PlaceOf(pages[i]);
+    const Place place = PlaceOf(pages[i]);
     const std::span<uint32_t> to = std::span(*positions).subspan(i * kPageRows, kPageRows);
     CORM_RETURN_IF_ERROR(
-        backend_->Download(std::as_writable_bytes(to), *page.slab, page.offset + positions_at));
+        backend_->Download(std::as_writable_bytes(to), place.slab, place.at + positions_at));
   }
   positions->resize(rows);
   return absl::OkStatus();
@@ -123,14 +140,14 @@ absl::Status KvStore::SetMarks(std::span<const PageId> pages, std::span<const ui
   std::array<uint32_t, kPageRows> marks;
   for (size_t i = 0; i < slots.size();) {
     const uint32_t index = slots[i] / kPageRows;
-    const Place page = PlaceOf(pages[index]);
-    CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span(marks)), *page.slab,
-                                            page.offset + marks_at));
+    const Place place = PlaceOf(pages[index]);
+    CORM_RETURN_IF_ERROR(backend_->Download(std::as_writable_bytes(std::span(marks)), place.slab,
+                                            place.at + marks_at));
     for (; i < slots.size() && slots[i] / kPageRows == index; ++i) {
       marks[slots[i] % kPageRows] = mark;
     }
     CORM_RETURN_IF_ERROR(
-        backend_->Upload(*page.slab, page.offset + marks_at, std::as_bytes(std::span(marks))));
+        backend_->Upload(place.slab, place.at + marks_at, std::as_bytes(std::span(marks))));
   }
   return absl::OkStatus();
 }
@@ -138,24 +155,16 @@ absl::Status KvStore::SetMarks(std::span<const PageId> pages, std::span<const ui
 absl::Status KvStore::ZeroSlots(std::span<const PageId> pages, uint32_t first) {
   std::vector<std::byte> bytes(page_bytes_);
   for (size_t i = first / kPageRows; i < pages.size(); ++i) {
-    const Place page = PlaceOf(pages[i]);
     const uint32_t kept = i == first / kPageRows ? first % kPageRows : 0;
-    if (kept != 0) {
-      CORM_RETURN_IF_ERROR(backend_->Download(std::span(bytes), *page.slab, page.offset));
-    }
+    if (kept != 0) CORM_RETURN_IF_ERROR(ReadPage(pages[i], bytes));
     ZeroRows(KvPageLayout(binding_.geometry), kept, bytes.data());
-    CORM_RETURN_IF_ERROR(backend_->Upload(*page.slab, page.offset, bytes));
+    CORM_RETURN_IF_ERROR(WritePage(pages[i], bytes));
   }
   return absl::OkStatus();
 }
 
 absl::Status KvStore::ZeroFreePages() {
   return ZeroSlots(pool_.FreePages(), 0);
-}
-
-KvStore::Place KvStore::PlaceOf(PageId page) const {
-  const uint32_t per_slab = binding_.pages_per_slab;
-  return {slabs_[page.value / per_slab].get(), uint64_t{page.value % per_slab} * page_bytes_};
 }
 
 absl::Status KvStore::AddSlab(uint32_t slab, uint32_t pages) {

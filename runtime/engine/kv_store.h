@@ -38,6 +38,9 @@ class KvStore : private SlabHost {
   absl::Status WriteTable(uint32_t table, uint32_t head, uint32_t first,
                           std::span<const PageId> pages);
 
+  /// A whole page, as kv_page.h has it.
+  absl::Status ReadPage(PageId page, std::span<std::byte> bytes);
+  absl::Status WritePage(PageId page, std::span<const std::byte> bytes);
   /// Positions of the first `rows` rows of a head that has these pages.
   absl::Status ReadPositions(std::span<const PageId> pages, uint32_t rows,
                              std::vector<uint32_t>* positions);
@@ -60,9 +63,10 @@ class KvStore : private SlabHost {
   KvStore(const StagePlan& plan, Backend* backend, MemoryLedger* ledger);
   absl::Status AddSlab(uint32_t slab, uint32_t pages) override;
   void RemoveSlab(uint32_t slab, uint32_t pages) override;
+  /// Where a page is.
   struct Place {
-    Buffer* slab;
-    uint64_t offset;
+    Buffer& slab;
+    uint64_t at;
   };
   Place PlaceOf(PageId page) const;
   absl::Status Run(Plan& plan, const StepSequence& sequence, std::span<const uint32_t> counts);

@@ -15,9 +15,11 @@ namespace {
 constexpr uint32_t kNaturalInterval = 64;
 constexpr uint32_t kForcedInterval = 32;
 constexpr uint32_t kFloor = 64;
-// Tokens that are read between two looks of a question at the cache (Recall): few enough for all of
-// them to be still there.
+// Rows that are read or brought back between two looks of a question at the cache (Recall): few
+// enough for all of them to be still there.
 constexpr uint32_t kRecallLeast = 32, kRecallMost = 256;
+// Tokens at the end of a question that look: of a long message, what is asked stands last.
+constexpr size_t kLooking = 128;
 
 absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
                                                     const SessionOptions& options) {
@@ -51,6 +53,7 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
       std::min(options.interval != 0 ? options.interval : interval, plan.context / 4);
   settings.floor = std::min(kFloor, rows_per_head / 8);
   settings.zeroes = options.zero_pages;
+  settings.host = options.host_copies;
   return settings;
 }
 
@@ -139,61 +142,109 @@ absl::Status Session::Refill(std::span<const uint32_t> done, bool done_is_pinned
   return ReadLog({.log = log, .pins = pins.list()}, [](uint64_t, uint64_t) { return true; });
 }
 
+absl::Status Session::Probe(std::span<const uint32_t> question,
+                            absl::FunctionRef<bool()> after_step) {
+  Request request;
+  request.cache = cache_.get();
+  engine_->Exclusively([&] { request.before = cache_->clock(); });
+  request.ids = question;
+  request.use = RowUse::kProbe;
+  request.want = WantLogits::kNone;
+  return engine_->Run(request, after_step);
+}
+
 absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
-  const auto run = [&](size_t at, std::span<const uint32_t> ids, RowUse use) {
-    Request request;
-    request.cache = cache_.get();
-    request.before = at;
-    request.ids = ids;
-    request.use = use;
-    request.want = WantLogits::kNone;
-    return engine_->Run(request, [&] {
-      const uint64_t done = at + (use == RowUse::kProbe ? 0 : request.done);
-      return progress(done, reading.log.size()) && !cancelled_.load();
-    });
-  };
   for (;;) {
     size_t from = 0;
     engine_->Exclusively([&] { from = cache_->clock(); });
     if (from >= reading.log.size()) return absl::OkStatus();
     size_t to = std::min(reading.log.size(), from + std::min(reading.piece, reading.log.size()));
-    RowUse use = RowUse::kKeep;
+    Request request;
     for (const auto& [first, last] : reading.pins) {  // Up to where pinning changes.
-      if (first <= from && from < last) use = RowUse::kPin;
+      if (first <= from && from < last) request.use = RowUse::kPin;
       if (from < first) to = std::min(to, first);
       if (from < last) to = std::min(to, last);
     }
-    absl::Status status = run(from, reading.log.subspan(from, to - from), use);
-    if (status.ok() && !reading.question.empty()) {
-      status = run(to, reading.question, RowUse::kProbe);
-    }
+    request.cache = cache_.get();
+    request.before = from;
+    request.ids = reading.log.subspan(from, to - from);
+    request.want = WantLogits::kNone;
+    const auto goes_on = [&] {
+      return progress(from + request.done, reading.log.size()) && !cancelled_.load();
+    };
+    absl::Status status = engine_->Run(request, goes_on);
+    if (status.ok() && !reading.question.empty()) status = Probe(reading.question, goes_on);
     if (!status.ok() && !absl::IsAborted(status)) return status;
   }
 }
 
-absl::Status Session::Recall(size_t count, Progress progress) {
-  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
-  if (count == 0 || count > tokens_.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the last ", count, " tokens cannot be recalled by: the session has ", tokens_.size()));
-  }
-  if (stats().evicted_total == 0) return absl::OkStatus();
+absl::StatusOr<Session::Recalled> Session::Recall(std::span<const uint32_t> ids,
+                                                  Progress progress) {
+  CORM_RETURN_IF_ERROR(CheckIds(ids));
+  if (ids.empty()) return absl::InvalidArgumentError("there are no tokens to recall by");
+  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));
+  if (stats().evicted_total == 0) return Recalled();
   if (!cache_->judges()) {
     return absl::FailedPreconditionError(
         "attention has no say in what this session's policy drops, so a question cannot keep what "
         "it needs; use corm");
   }
+  const std::span<const uint32_t> question = ids.last(std::min<size_t>(ids.size(), kLooking));
+  bool can_look_back = false;
+  engine_->Exclusively([&] {
+    can_look_back = cache_->CanLookBack(static_cast<uint32_t>(question.size()));
+    if (can_look_back) cache_->BeginLook();
+  });
+  if (can_look_back) {
+    absl::StatusOr<Recalled> recalled = LookBack(question, progress);
+    engine_->Exclusively([&] { cache_->EndLook(); });
+    const absl::Status& status = recalled.status();
+    // A device that was lost took the cache along.
+    if (!absl::IsAborted(status) && !absl::IsUnavailable(status)) return recalled;
+  }
+  return ReadAgain(question, progress);
+}
+
+absl::StatusOr<Session::Recalled> Session::LookBack(std::span<const uint32_t> question,
+                                                    Progress progress) {
+  Recalled recalled;
+  recalled.from_copies = true;
+  const uint32_t probe =
+      std::min<uint32_t>(static_cast<uint32_t>(question.size()), engine_->plan().prefill_chunk);
+  const uint32_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
+  uint32_t most = 0;
+  absl::StatusOr<std::optional<uint32_t>> left = std::nullopt;
+  const auto goes_on = [&] {
+    return progress(most - left->value_or(most), most) && !cancelled_.load();
+  };
+  // What is resident is judged first: it makes room for the copies.
+  CORM_RETURN_IF_ERROR(Probe(question, goes_on));
+  for (;;) {
+    engine_->Exclusively([&] { left = cache_->BringBack(piece, probe); });
+    CORM_RETURN_IF_ERROR(left.status());
+    if (!left->has_value()) return recalled;
+    most = std::max(most, **left + piece);
+    CORM_RETURN_IF_ERROR(Probe(question, goes_on));
+    absl::StatusOr<SessionCache::Found> found;
+    engine_->Exclusively([&] { found = cache_->FoundByProbe(); });
+    CORM_RETURN_IF_ERROR(found.status());
+    recalled.found.rows += found->rows;
+    recalled.found.share_sum += found->share_sum;
+    recalled.found.share_most = std::max(recalled.found.share_most, found->share_most);
+  }
+}
+
+absl::StatusOr<Session::Recalled> Session::ReadAgain(std::span<const uint32_t> question,
+                                                     Progress progress) {
   ForgetCache(DropCause::kRecall);
-  const std::span<const uint32_t> log = tokens_;
-  const size_t looking = std::min<size_t>(count, engine_->plan().prefill_chunk);
+  const std::span<const uint32_t> log = std::span(tokens_).first(tokens_.size() - 1);
   const size_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
-  CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - count),
-                                .pins = pins_.list(),
-                                .question = log.last(looking),
-                                .piece = piece},
-                               progress));
-  // A device lost on the way begins it anew, without the question.
-  return ReadAgain(progress);
+  CORM_RETURN_IF_ERROR(
+      ReadLog({.log = log, .pins = pins_.list(), .question = question, .piece = piece}, progress));
+  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));
+  Recalled recalled;
+  recalled.tokens_read = tokens_.size();
+  return recalled;
 }
 
 absl::Status Session::ReadPending(WantLogits want) {

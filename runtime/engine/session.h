@@ -34,7 +34,8 @@ struct SessionOptions {
   uint32_t interval = 0;  // 0: chosen.
   std::optional<float> importance_scale;
   bool pin_system_prompt = true;
-  bool recalls = false;     // Replies Recall() first, with what was read for them.
+  bool recalls = false;  // Replies Recall() first, with what they are to read.
+  HostRows::Limits host_copies;
   bool zero_pages = false;  // Memory of rows is overwritten as soon as they leave the cache.
   uint32_t audit = 0;       // Records of what was dropped that are kept.
 };
@@ -51,6 +52,7 @@ struct GenerateResult {
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t recalled_tokens = 0;  // Read again, by Recall().
+  uint64_t recalled_rows = 0;    // That came back from copies and were needed.
   double prompt_seconds = 0.0;
   double decode_seconds = 0.0;
   StopReason stop_reason = StopReason::kEnd;
@@ -71,13 +73,19 @@ class Session {
   absl::Status Append(std::span<const uint32_t> ids, bool pin, Progress progress);
   /// Append, with the logits after every token.
   absl::Status Score(std::span<const uint32_t> ids, OnLogits on_logits);
-  /// Reads the log again with its last `count` tokens, a question, in view: after every few hundred
-  /// tokens the question looks at the cache, so that what it needs stays, whatever was dropped
-  /// before it was asked. At most a prefill chunk of it looks, the last ones. Does nothing as long
-  /// as nothing was dropped. Takes what reading all tokens takes, and somewhat more; when it ends
-  /// early, the next call reads the rest first. FAILED_PRECONDITION when attention has no say in
-  /// what the policy drops.
-  absl::Status Recall(size_t count, Progress progress);
+  /// What a recall did.
+  struct Recalled {
+    bool from_copies = false;
+    uint64_t tokens_read = 0;   // Of the log, again.
+    SessionCache::Found found;  // In copies.
+  };
+  /// Brings back to the cache what `ids`, a question that is to be read next, attends to among what
+  /// was dropped. Its last tokens look at copies on the host, where all dropped rows have some;
+  /// else the log is read again, and after every few hundred tokens they look at the cache, so that
+  /// what they need stays: that takes what reading all tokens takes, and somewhat more; when it
+  /// ends early, the next call reads the rest first. Does nothing as long as nothing was dropped.
+  /// FAILED_PRECONDITION when attention has no say in what the policy drops.
+  absl::StatusOr<Recalled> Recall(std::span<const uint32_t> ids, Progress progress);
   /// Goes on from the last token. `result` is filled even on an error.
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
   /// Forgets everything but the audit.
@@ -140,18 +148,22 @@ class Session {
     size_t piece = SIZE_MAX;
   };
   absl::Status ReadLog(const Reading& reading, Progress progress);
+  /// Rows of the question judge what the cache holds, and are gone.
+  absl::Status Probe(std::span<const uint32_t> question, absl::FunctionRef<bool()> after_step);
+  absl::StatusOr<Recalled> LookBack(std::span<const uint32_t> question, Progress progress);
+  absl::StatusOr<Recalled> ReadAgain(std::span<const uint32_t> question, Progress progress);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
   void ForgetLogits();
   /// Tokens of these ranges have just been pinned, or are not any more.
   absl::Status PinsChanged(const std::vector<TokenRanges::Range>& ranges, bool is_pinned,
                            Progress progress);
-  /// Empties the cache; ReadAgain() or the next call fills it.
+  /// Empties the cache; ReadRest() or the next call fills it.
   void ForgetCache(DropCause cause);
   /// Leaves the last token pending, so that there is something to go on from when reading ends
   /// early.
   void GoOnFromLastToken();
-  absl::Status ReadAgain(Progress progress);
+  absl::Status ReadRest(Progress progress);
 
   const std::shared_ptr<Engine> engine_;
   const SessionOptions options_;

@@ -33,7 +33,7 @@ absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Create(
   std::unique_ptr<SessionCache> cache(new SessionCache(settings));
   for (KvStore* store : stores) {
     CORM_ASSIGN_OR_RETURN(const uint32_t table, store->TakeTable());
-    cache->parts_.push_back(std::make_unique<Part>(store, table));
+    cache->parts_.push_back(cache->MakePart(store, table, stores.size()));
   }
   return cache;
 }
@@ -54,7 +54,7 @@ void SessionCache::Attach(std::span<KvStore* const> stores) {
   for (KvStore* store : stores) {
     const absl::StatusOr<uint32_t> table = store->TakeTable();
     CORM_CHECK(table.ok());  // As many sessions as there were before.
-    parts_.push_back(std::make_unique<Part>(store, *table));
+    parts_.push_back(MakePart(store, *table, stores.size()));
   }
 }
 
@@ -174,6 +174,7 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   problem.counts = kv.counts();
   problem.ages = ages;
   problem.room = drop.room;
+  problem.more = drop.more;
   problem.page_limit = drop.page_limit;
   problem.row_limit = drop.row_limit;
   problem.floor = settings_.floor;
@@ -192,7 +193,8 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   }
   if (cut.total == 0) return absl::OkStatus();
   CORM_RETURN_IF_ERROR(part.store->Compact(sequence, kv.counts(), cut.evict));
-  const absl::Status left = Leave(part, cut.evict, ages, drop.cause);
+  absl::Status left = CopyDropped(part, cut.evict);
+  left.Update(Leave(part, cut.evict, ages, drop.cause));
   kv.Dropped(cut.evict);
   evicted_total_ += cut.total;
   evicted_forced_ += cut.total - cut.natural;
@@ -213,6 +215,9 @@ absl::Status SessionCache::Rebase(uint32_t rows) {
     sequence.next_position = next_position;
     CORM_RETURN_IF_ERROR(part->store->Rebase(sequence, part->kv.counts()));
   }
+  for (const std::unique_ptr<Part>& part : parts_) {
+    if (part->host) part->host->Discard();  // Their keys are turned to positions that are no more.
+  }
   next_position_ = next_position;
   ++rebased_;
   return absl::OkStatus();
@@ -224,6 +229,9 @@ void SessionCache::Clear() {
   for (const std::unique_ptr<Part>& part : parts_) {
     part->kv.Clear();
     part->store->pool().Trim();
+    if (part->host) part->host->Clear();
+    part->look.reset();
+    part->brought.clear();
   }
   clock_ = next_position_ = last_natural_ = observed_ = 0;
   evicted_total_ = evicted_forced_ = rebased_ = 0;
@@ -258,6 +266,9 @@ SessionCache::Stats SessionCache::stats() const {
     stats.rows += part->kv.row_total();
     stats.bytes +=
         uint64_t{part->kv.page_total()} * part->store->page_bytes() + part->store->table_bytes();
+    if (!part->host) continue;
+    stats.host_rows += part->host->rows();
+    stats.host_bytes += part->host->bytes();
   }
   stats.evicted_total = evicted_total_;
   stats.evicted_forced = evicted_forced_;

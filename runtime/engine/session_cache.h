@@ -14,16 +14,22 @@
 // cut to at most half of it by the policy's own ranking, and the survivors are re-rotated to
 // neighbouring positions (docs/decisions). With policy "none" it is an OUT_OF_RANGE error instead.
 //
+// Where the settings ask for it, dropped rows are copied to the host before their pages go. A
+// question can then look back at them: they come to the device again, some of each head at a time,
+// a probe judges them, and what it finds important stays (session_host.cc).
+//
 // Not thread-safe: touched only by the thread that runs the engine's step.
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/cache/audit.h"
+#include "runtime/cache/host_rows.h"
 #include "runtime/cache/policy.h"
 #include "runtime/cache/sequence.h"
 #include "runtime/engine/kv_store.h"
@@ -45,6 +51,7 @@ class SessionCache {
     uint32_t context = 0;    // Positions the model was trained on.
     uint32_t interval = 0;   // Tokens to make room for at once, and between natural evictions.
     uint32_t floor = 0;      // Rows a head keeps whatever happens.
+    HostRows::Limits host;   // Of copies of dropped rows; none where bytes_most is 0.
     bool zeroes = false;     // Slots are overwritten when their rows leave.
     Audit* audit = nullptr;  // Told what is dropped, if any; outlives the cache.
   };
@@ -75,6 +82,24 @@ class SessionCache {
   absl::Status EndProbe();
   void Clear();
 
+  /// Whether all rows that were dropped have copies on the host, and a probe of `rows` can look at
+  /// them without moving positions.
+  bool CanLookBack(uint32_t rows);
+  /// From here on BringBack() goes through the copies there are now.
+  void BeginLook();
+  /// Brings the next copies to the device, at most `rows` of each head, fewer where there is not
+  /// room for so many, with room left for a probe of `probe` rows. Returns how many copies the
+  /// head with most of them has left, or nothing when there were none to bring.
+  absl::StatusOr<std::optional<uint32_t>> BringBack(uint32_t rows, uint32_t probe);
+  /// What a probe found among the rows that were brought last.
+  struct Found {
+    uint64_t rows = 0;        // That it gave their share of attention.
+    double share_sum = 0.0;   // Of its attention, summed over heads.
+    double share_most = 0.0;  // Of the head that gave them most.
+  };
+  absl::StatusOr<Found> FoundByProbe();
+  /// Copies that were not brought back stay where they are.
+  void EndLook();
   /// Makes rows of tokens [from, to) ones that are never dropped, or as any others. False, with
   /// nothing changed, when some are not resident or positions were moved: then the log must be read
   /// again.
@@ -104,6 +129,7 @@ class SessionCache {
     uint64_t rows = 0;  // Resident, all heads.
     uint64_t bytes = 0;
     uint64_t evicted_total = 0, evicted_forced = 0, rebased = 0;
+    uint64_t host_rows = 0, host_bytes = 0;  // Copies.
   };
   Stats stats() const;
 
@@ -117,9 +143,13 @@ class SessionCache {
     KvStore* const store;
     const uint32_t table;
     KvSequence kv;
+    std::optional<HostRows> host;
+    std::optional<HostRows::Drained> look;
+    std::vector<uint32_t> brought;  // Rows of each head that came back last, its newest slots.
   };
   struct Drop {
     uint32_t room;
+    std::span<const uint32_t> more = {};  // Room of each head besides.
     uint32_t page_limit = kNever;
     uint32_t row_limit = kNever;  // Rows a head is cut to, room included, where rows may leave.
     uint32_t row_most = kNever;   // Refused, with nothing dropped, when a head would hold more.
@@ -132,7 +162,11 @@ class SessionCache {
   uint32_t Judged(uint32_t rows) const;
   /// Whether sums of attention start again with a step of `rows`.
   bool BeginsAnew(uint32_t rows) const;
+  std::unique_ptr<Part> MakePart(KvStore* store, uint32_t table, size_t stages) const;
   absl::Status DropRows(Part& part, const Drop& drop);
+  /// Copies the rows that a compaction dropped, while their slots still hold them.
+  absl::Status CopyDropped(Part& part, std::span<const uint32_t> evict);
+  absl::Status BringBack(Part& part, uint32_t rows, uint32_t probe);
   absl::Status Rebase(uint32_t rows);
   /// Rows have just left a part's heads on the device, evict[h] of each.
   absl::Status Leave(const Part& part, std::span<const uint32_t> evict,

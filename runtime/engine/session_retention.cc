@@ -66,7 +66,7 @@ absl::Status Session::PinsChanged(const std::vector<TokenRanges::Range>& ranges,
   });
   if (is_done) return absl::OkStatus();
   ForgetCache(DropCause::kPin);
-  return ReadAgain(progress);
+  return ReadRest(progress);
 }
 
 absl::Status Session::Purge(size_t from, size_t to, Progress progress) {
@@ -87,7 +87,7 @@ absl::Status Session::Purge(size_t from, size_t to, Progress progress) {
   const absl::Status erased = engine_->Erase(*cache_);
   GoOnFromLastToken();
   if (!erased.ok()) return At("what was purged may not be overwritten on the device", erased);
-  return ReadAgain(progress);
+  return ReadRest(progress);
 }
 
 void Session::ForgetCache(DropCause cause) {
@@ -103,7 +103,7 @@ void Session::GoOnFromLastToken() {
   pending_.assign(tokens_.end() - (tokens_.empty() ? 0 : 1), tokens_.end());
 }
 
-absl::Status Session::ReadAgain(Progress progress) {
+absl::Status Session::ReadRest(Progress progress) {
   if (tokens_.empty()) return absl::OkStatus();
   const std::span<const uint32_t> log = tokens_;
   CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - 1), .pins = pins_.list()}, progress));

@@ -108,9 +108,9 @@ absl::Status Stage::Run(size_t bucket, size_t part) {
 }
 
 absl::Status Stage::Erase() {
-  Wipe(handover_.data(), handover_.size());
+  Wipe(handover_);
   const std::span<uint32_t> ids = step_->ids();
-  Wipe(ids.data(), ids.size_bytes());
+  Wipe(ids);
   const std::vector<std::byte> zeros(uint64_t{1} << 16);
   for (Buffer* buffer : {arena_.get(), out_.get()}) {
     for (uint64_t at = 0; at < buffer->bytes(); at += zeros.size()) {

@@ -229,6 +229,9 @@ void Conversation::PrintStats() const {
   line("full f16 cache", FormatBytes(kv.bytes_full_f16));
   line("rows dropped",
        FormatCount(kv.evicted_total) + ", by the cap alone " + FormatCount(kv.evicted_forced));
+  if (kv.host_bytes > 0) {
+    line("copies on host", FormatCount(kv.host_rows) + " rows, " + FormatBytes(kv.host_bytes));
+  }
   line("re-based", FormatCount(kv.rebased) + " times");
   line("engine memory", FormatBytes(memory.used) + ", peak " + FormatBytes(memory.peak) +
                             (memory.cap > 0 ? ", cap " + FormatBytes(memory.cap) : ""));

@@ -75,6 +75,7 @@ Json AnswerJson(const Answer& answer, const corm_engine* engine, const corm_sess
       {"text", answer.text},
       {"prompt_tokens", result.prompt_tokens},
       {"recalled_tokens", result.recalled_tokens},
+      {"recalled_rows", result.recalled_rows},
       {"generated_tokens", result.generated_tokens},
       {"prompt_seconds", result.prompt_seconds},
       {"decode_seconds", result.decode_seconds},

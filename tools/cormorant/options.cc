@@ -32,13 +32,13 @@ std::string CheckKvType(const std::string& text) {
   return "'" + text + "' is not a row type; use f16, q8_0 or q4_0, or K:V as q8_0:q4_0";
 }
 
-void AddBytesOption(CLI::App& command, const std::string& name, uint64_t& bytes,
-                    const std::string& help) {
+void AddBytesOption(CLI::App& command, const std::string& name, const std::string& group,
+                    uint64_t& bytes, const std::string& help) {
   command
       .add_option_function<std::string>(
           name, [name, &bytes](const std::string& text) { bytes = ParseBytes(name, text); }, help)
       ->type_name("BYTES")
-      ->group(kDeviceGroup);
+      ->group(group);
 }
 
 }  // namespace
@@ -146,9 +146,9 @@ void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_requ
       "So many devices at most, --device first, share a model that one cannot hold; 0: all")
       ->capture_default_str();
   add("--threads", options.threads, "CPU threads; 0: one for each physical core");
-  AddBytesOption(command, "--mem-cap", options.mem_cap_bytes,
+  AddBytesOption(command, "--mem-cap", kDeviceGroup, options.mem_cap_bytes,
                  "Cap on all device memory of the engine; K M G are binary; 0: none (default)");
-  AddBytesOption(command, "--kv-cap", options.kv_cap_bytes,
+  AddBytesOption(command, "--kv-cap", kDeviceGroup, options.kv_cap_bytes,
                  "Cap on the KV store alone, pages and their metadata; 0: none (default)");
   add("--kv-type", options.kv_type, "Row type of the cache: f16, q8_0, q4_0 or K:V as q8_0:q4_0")
       ->check(CLI::Validator(CheckKvType, ""))
@@ -245,9 +245,15 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   add("--evict-interval", options.interval, "Tokens between evictions; 0: chosen");
   command
       .add_flag("--recall", options.recall,
-                "Once rows were dropped, reads the whole conversation again before each answer and "
-                "keeps what its question needs: slower, and finds what was dropped")
+                "Before each answer brings back what its question needs of what was dropped: from "
+                "copies on the host (--host-copies), else by reading the whole conversation again, "
+                "which is slow")
       ->group(kCacheGroup);
+  AddBytesOption(command, "--host-copies", kCacheGroup, options.host_copies,
+                 "Host memory for copies of dropped rows; 0: none are made (default)");
+  add("--host-copy-seconds", options.host_copy_seconds,
+      "Copies are overwritten after so long; 0: never")
+      ->capture_default_str();
   AddRetentionOptions(command, options);
 }
 
@@ -346,6 +352,8 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
   api.recall = options.recall ? 1 : 0;
+  api.host_copy_bytes = options.host_copies;
+  api.host_copy_seconds = options.host_copy_seconds;
   api.zero_pages = options.zero_pages ? 1 : 0;
   api.audit = options.audit;
   corm_session* session = nullptr;

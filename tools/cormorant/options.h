@@ -48,6 +48,8 @@ struct CacheOptions {
   uint32_t interval = 0;
   uint32_t sinks = 4;
   bool recall = false;
+  uint64_t host_copies = 0;
+  double host_copy_seconds = 3600.0;
   bool zero_pages = false;
   uint32_t audit = 0;
   bool pin_prompt = true;

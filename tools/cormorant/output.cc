@@ -121,6 +121,8 @@ Json KvJson(const corm_session* session, uint32_t layers) {
               {"evicted_total", stats.evicted_total},
               {"evicted_forced", stats.evicted_forced},
               {"rebased", stats.rebased},
+              {"host_rows", stats.host_rows},
+              {"host_bytes", stats.host_bytes},
               {"next_position", stats.next_position},
               {"per_layer", rows}};
 }

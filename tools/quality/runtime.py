@@ -12,6 +12,7 @@ import numpy as np
 
 RESOURCE_EXHAUSTED, OUT_OF_RANGE = 8, 11
 APPEND_PIN, ENCODE_BOS, ENCODE_SPECIAL, DECODE_SPECIAL = 1, 1, 2, 1
+HOST_COPY_BYTES = 1 << 40  # More than any case drops.
 ROOM = ("room", c.c_uint8 * 512)
 
 
@@ -42,13 +43,21 @@ class SessionOptions(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("policy", c.c_char_p), ("corm_window", c.c_uint32),
                 ("recent", c.c_uint32), ("sinks", c.c_uint32), ("interval", c.c_uint32),
                 ("basis", c.c_int32), ("importance_scale", c.c_float),
-                ("pin_system_prompt", c.c_int), ROOM]
+                ("pin_system_prompt", c.c_int), ("reach", c.c_int32), ("head_budget", c.c_char_p),
+                ("fade", c.c_int32), ("recall", c.c_int), ("host_copy_bytes", c.c_uint64),
+                ("host_copy_seconds", c.c_double), ROOM]
 
 
 class KvStats(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("tokens", c.c_uint64), ("rows_kept", c.c_double),
                 *((name, c.c_uint64) for name in ("rows_full", "bytes", "bytes_full_f16",
                                                   "evicted_total", "evicted_forced")), ROOM]
+
+
+class RecallResult(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t), ("from_copies", c.c_int32),
+                ("tokens_read", c.c_uint64), ("copied_rows", c.c_uint64),
+                ("copied_share", c.c_double), ROOM]
 
 
 class TemplateOptions(c.Structure):
@@ -183,16 +192,19 @@ class Engine:
 class Session:
     """One conversation. All options but the policy keep the library's defaults.
 
-    `corm+recall` is corm whose questions are recalled by; see `recall`.
+    `corm+recall` is corm whose questions are recalled by (see `recall`), which reads everything
+    again; `corm+copies` the same from copies on the host.
     """
 
     def __init__(self, engine: Engine, policy: str):
         self.engine, self.library, self.handle = engine, engine.library, c.c_void_p()
         self.so = self.library.so
         read = self.library.fresh(SessionOptions, "session_options")
-        name, _, recall = policy.partition("+")
-        self.recalls = bool(recall)
+        name, _, way = policy.partition("+")
+        self.recalls = way in ("recall", "copies")
         read.policy = name.encode()
+        if way == "copies":
+            read.host_copy_bytes = HOST_COPY_BYTES
         self.library.check(self.so.corm_session_create(engine.handle, c.byref(read),
                                                        c.byref(self.handle)))
 
@@ -208,9 +220,12 @@ class Session:
         self.library.check(self.so.corm_session_append(
             self.handle, pointer(ids), c.c_size_t(len(ids)), APPEND_PIN if pin else 0, None, None))
 
-    def recall(self, count: int) -> None:
-        """Reads everything again with the last `count` tokens, a question, in view."""
-        self.library.check(self.so.corm_session_recall(self.handle, c.c_size_t(count), None, None))
+    def recall(self, ids: np.ndarray) -> RecallResult:
+        """Brings back what a question, which is to be read next, needs of what was dropped."""
+        result = self.library.fresh(RecallResult, "recall_result")
+        self.library.check(self.so.corm_session_recall(
+            self.handle, pointer(ids), c.c_size_t(len(ids)), None, None, c.byref(result)))
+        return result
 
     def score(self, ids: np.ndarray, on_logits) -> None:
         """Reads tokens and calls on_logits(index, logits) for each, valid during the call."""

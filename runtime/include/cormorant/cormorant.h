@@ -230,13 +230,16 @@ typedef struct corm_session_options {
   int32_t fade;            /* Steps of being remembered that each position of distance from an
                               important row costs its neighbours; 0: neighbours have nothing of it;
                               -1 (default): the policy's own. Below 4096. */
-  int recall;              /* Non-zero: once rows were dropped, corm_session_reply() reads the whole
-                              conversation again before it answers, as corm_session_recall() does;
-                              default 0. */
-  int zero_pages; /* Non-zero: memory of rows is overwritten with zeros on the device as soon
-                     as they leave the cache, for whatever reason; default 0. */
-  uint32_t audit; /* Records that corm_session_get_audit() keeps, the newest, at most 2^20; 0
-                     (default): none. */
+  int recall; /* Non-zero: corm_session_reply() begins with corm_session_recall() of what
+                 it reads; default 0. */
+  uint64_t host_copy_bytes; /* Host memory for copies of dropped rows, which a recall then need not
+                               compute again; 0 (default): none are made. The oldest go first. */
+  double host_copy_seconds; /* A copy is overwritten and freed after so long, when the session is
+                               next used; 0: never. Default 3600. */
+  int zero_pages;           /* Non-zero: memory of rows is overwritten with zeros on the device as
+                               soon as they leave the cache, for whatever reason; default 0. */
+  uint32_t audit;           /* Records that corm_session_get_audit() keeps, the newest, at most
+                               2^20; 0 (default): none. */
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -261,13 +264,26 @@ typedef int (*corm_logits_fn)(void* user, size_t index, const float* logits, siz
 CORM_API corm_status corm_session_score(corm_session* session, const uint32_t* ids, size_t count,
                                         corm_logits_fn on_logits, void* user);
 
-/* Reads all tokens of the session again with the last `count` of them, a question, in view: what
- * the question attends to stays in the cache, whatever was dropped before it was asked. Of a long
- * question its last tokens count, a prefill chunk of them. Takes as long as reading everything, and
- * somewhat more; does nothing as long as nothing was dropped. When it is cancelled, the next call
- * reads the rest. CORM_FAILED_PRECONDITION with a policy that does not judge rows by attention. */
-CORM_API corm_status corm_session_recall(corm_session* session, size_t count,
-                                         corm_progress_fn on_progress, void* user);
+typedef struct corm_recall_result {
+  size_t struct_size;
+  int32_t
+      from_copies; /* Non-zero: rows came from copies on the host, nothing was computed again. */
+  uint64_t tokens_read; /* Else: tokens of the session that were read again. */
+  uint64_t copied_rows; /* Rows from copies that the question gave their share of attention. */
+  double copied_share;  /* What they had of its attention in the head where it was most; can be
+                           above 1 where several queries of the question look. */
+} corm_recall_result;
+CORM_API void corm_recall_result_init(corm_recall_result* result);
+/* Brings back to the cache what `ids`, a question about to be appended, attends to among what was
+ * dropped before it was asked. The last 128 of them look. Where all dropped rows have copies on the
+ * host (host_copy_bytes), these are looked through; else all tokens of the session are read again
+ * with the question in view, which takes as long as reading everything, and somewhat more. Does
+ * nothing as long as nothing was dropped. When it is cancelled, the next call reads the rest.
+ * `result` may be NULL. CORM_FAILED_PRECONDITION with a policy that does not judge rows by
+ * attention. */
+CORM_API corm_status corm_session_recall(corm_session* session, const uint32_t* ids, size_t count,
+                                         corm_progress_fn on_progress, void* user,
+                                         corm_recall_result* result);
 
 /* Tokens [from, to) of the session, places counted from 0, are never dropped from now on. This is
  * done at once where their rows are all in the cache and positions were never moved (`rebased` 0);
@@ -334,6 +350,7 @@ typedef struct corm_generate_result {
   double decode_seconds;
   int32_t stop_reason;
   uint64_t recalled_tokens; /* Read again for this answer (recall); in prompt_seconds as well. */
+  uint64_t recalled_rows;   /* That came back from copies and that the question attended to. */
 } corm_generate_result;
 CORM_API void corm_generate_result_init(corm_generate_result* result);
 
@@ -385,6 +402,8 @@ typedef struct corm_kv_stats {
   uint64_t evicted_forced; /* Of these, dropped because of the cap alone. */
   uint64_t rebased;        /* Times positions were moved back into the trained context. */
   uint64_t next_position;
+  uint64_t host_rows;  /* Copies of dropped rows on the host, ... */
+  uint64_t host_bytes; /* ... and what they take. */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);

@@ -1,0 +1,162 @@
+// Queues of copied rows. See host_rows.h.
+#include "runtime/cache/host_rows.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "runtime/base/check.h"
+#include "runtime/base/wipe.h"
+
+namespace cormorant {
+namespace {
+
+/// A part of a page in which each row has `count` pieces of `bytes`, all rows' between two of them.
+struct Part {
+  uint32_t at, bytes, count;
+};
+
+std::array<Part, 6> PartsOf(const KvPageLayout& layout) {
+  const uint32_t dims = layout.head_dim, blocks = dims / 32;
+  const auto scales = [&](DType type) { return type == DType::kF16 ? 0 : blocks; };
+  const uint32_t k_bytes = dims * KvPageLayout::HalfBytes(layout.k_type) / 2;
+  const uint32_t k_piece = layout.k_type == DType::kF16 ? 2 : 4;
+  return {Part{layout.k, k_piece, k_bytes / k_piece},
+          Part{layout.k_scale, 2, scales(layout.k_type)},
+          Part{layout.v, dims * KvPageLayout::HalfBytes(layout.v_type) / 2, 1},
+          Part{layout.v_scale, 2 * scales(layout.v_type), 1},
+          Part{layout.positions, 4, 1},
+          Part{layout.last_important, 4, 1}};
+}
+
+uint32_t PositionOf(const KvPageLayout& layout, std::span<const std::byte> page, uint32_t row) {
+  uint32_t position;
+  std::memcpy(&position, &page[layout.positions + row * 4], sizeof(position));
+  return position;
+}
+
+}  // namespace
+
+void CopyRow(const KvPageLayout& layout, std::span<const std::byte> from, uint32_t a,
+             std::span<std::byte> to, uint32_t b) {
+  CORM_CHECK(from.size() >= layout.page_bytes && to.size() >= layout.page_bytes);
+  CORM_CHECK(a < kPageRows && b < kPageRows);
+  for (const Part& part : PartsOf(layout)) {
+    const uint32_t stride = kPageRows * part.bytes;
+    const std::byte* source = from.data() + part.at + a * part.bytes;
+    std::byte* target = to.data() + part.at + b * part.bytes;
+    for (uint32_t i = 0; i < part.count; ++i) {
+      std::memcpy(target + i * stride, source + i * stride, part.bytes);
+    }
+  }
+}
+
+HostRows::Page::~Page() {
+  Wipe(bytes);
+}
+
+HostRows::HostRows(const KvGeometry& geometry, const Limits& limits)
+    : layout_(geometry), limits_(limits), queues_(geometry.heads()) {}
+
+void HostRows::Add(uint32_t head, std::span<const std::byte> page, uint32_t row, double since) {
+  Queue& queue = queues_[head];
+  if (queue.pages.empty() || queue.pages.back().rows == kPageRows) {
+    if (bytes() + layout_.page_bytes > limits_.bytes_most) {
+      // The head's own oldest; one that has none to give goes without.
+      if (queue.pages.empty()) {
+        is_complete_ = false;
+        return;
+      }
+      DiscardFront(head);
+    }
+    queue.pages.emplace_back(layout_.page_bytes);
+    queue.pages.back().since = since;
+    ++pages_;
+  }
+  Page& to = queue.pages.back();
+  to.since = std::min(to.since, since);
+  CopyRow(layout_, page, row, to.bytes, to.rows++);
+  ++queue.count;
+  ++rows_;
+}
+
+void HostRows::Expire(double now) {
+  if (limits_.seconds_most <= 0.0) return;
+  for (uint32_t head = 0; head < queues_.size(); ++head) {
+    const std::deque<Page>& pages = queues_[head].pages;
+    while (!pages.empty() && now - pages.front().since >= limits_.seconds_most) DiscardFront(head);
+  }
+}
+
+void HostRows::DiscardFront(uint32_t head) {
+  Queue& queue = queues_[head];
+  queue.count -= queue.pages.front().rows;
+  rows_ -= queue.pages.front().rows;
+  queue.pages.pop_front();
+  --pages_;
+  is_complete_ = false;
+}
+
+void HostRows::Forget() {
+  for (Queue& queue : queues_) queue = Queue();
+  rows_ = pages_ = 0;
+}
+
+void HostRows::Clear() {
+  Forget();
+  is_complete_ = true;
+}
+
+void HostRows::Discard() {
+  if (rows_ > 0) is_complete_ = false;
+  Forget();
+}
+
+HostRows::Drained HostRows::Drain() {
+  Drained drained(layout_);
+  drained.heads_ = std::vector<Drained::Head>(queues_.size());
+  for (size_t h = 0; h < queues_.size(); ++h) {
+    Drained::Head& head = drained.heads_[h];
+    head.pages = std::move(queues_[h].pages);
+    for (uint32_t p = 0; p < head.pages.size(); ++p) {
+      for (uint32_t row = 0; row < head.pages[p].rows; ++row) {
+        head.order.push_back(p * kPageRows + row);
+      }
+    }
+    const auto position = [&](uint32_t slot) {
+      return PositionOf(layout_, head.pages[slot / kPageRows].bytes, slot % kPageRows);
+    };
+    std::sort(head.order.begin(), head.order.end(),
+              [&](uint32_t a, uint32_t b) { return position(a) < position(b); });
+  }
+  Forget();
+  return drained;
+}
+
+uint32_t HostRows::Drained::left_most() const {
+  uint32_t most = 0;
+  for (uint32_t h = 0; h < heads_.size(); ++h) most = std::max(most, left(h));
+  return most;
+}
+
+void HostRows::Drained::Take(uint32_t head, std::span<std::byte> page, uint32_t row) {
+  Head& from = heads_[head];
+  CORM_CHECK(from.next < from.order.size());
+  const uint32_t slot = from.order[from.next++];
+  CopyRow(layout_, from.pages[slot / kPageRows].bytes, slot % kPageRows, page, row);
+}
+
+void HostRows::Drained::Return(HostRows* to) {
+  for (uint32_t h = 0; h < heads_.size(); ++h) {
+    const Head& head = heads_[h];
+    for (uint32_t i = head.next; i < head.order.size(); ++i) {
+      const Page& page = head.pages[head.order[i] / kPageRows];
+      to->Add(h, page.bytes, head.order[i] % kPageRows, page.since);
+    }
+  }
+  heads_.clear();
+}
+
+}  // namespace cormorant

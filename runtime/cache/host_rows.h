@@ -1,0 +1,104 @@
+// Copies of dropped rows in the host's memory, so that they can come back as they were.
+//
+// Each head of a stage has a queue of pages in the layout of the device's (kv_page.h), filled row
+// by row in the order in which rows are dropped. Pages whose time is over, and the oldest when
+// there are too many bytes, are discarded; the copies are then not complete any more. Memory is
+// overwritten before it is given back. Pure: knows no device and no clock.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/ops/kv_page.h"
+
+namespace cormorant {
+
+/// Row b of page `to` becomes row a of page `from`, byte for byte.
+void CopyRow(const KvPageLayout& layout, std::span<const std::byte> from, uint32_t a,
+             std::span<std::byte> to, uint32_t b);
+
+class HostRows {
+ public:
+  struct Limits {
+    uint64_t bytes_most = 0;
+    double seconds_most = 0.0;  // A row stays no longer than that; 0: no limit.
+  };
+  HostRows(const KvGeometry& geometry, const Limits& limits);
+
+  /// Copies row `row` of a page of `head`, which is as old as `since`, in seconds of any clock.
+  void Add(uint32_t head, std::span<const std::byte> page, uint32_t row, double since);
+  /// Discards what is too old.
+  void Expire(double now);
+  /// Overwrites and forgets everything; complete again.
+  void Clear();
+  /// As Clear(), of rows that are missed.
+  void Discard();
+
+  /// Rows of a head.
+  uint32_t count(uint32_t head) const { return queues_[head].count; }
+  uint64_t rows() const { return rows_; }
+  uint64_t bytes() const { return pages_ * layout_.page_bytes; }
+  /// Whether nothing was discarded since the last Clear().
+  bool is_complete() const { return is_complete_; }
+  const KvPageLayout& layout() const { return layout_; }
+
+  /// Takes all rows out, to look through them in order of their positions.
+  class Drained;
+  Drained Drain();
+
+ private:
+  struct Page {
+    std::vector<std::byte> bytes;
+    uint32_t rows = 0;
+    double since = 0.0;  // When the oldest of its rows came.
+
+    explicit Page(uint32_t size) : bytes(size) {}
+    Page(Page&&) = default;
+    Page& operator=(Page&&) = delete;
+    ~Page();
+  };
+  struct Queue {
+    std::deque<Page> pages;
+    uint32_t count = 0;
+  };
+  void DiscardFront(uint32_t head);
+  void Forget();
+
+  const KvPageLayout layout_;
+  const Limits limits_;
+  std::vector<Queue> queues_;  // By head.
+  uint64_t rows_ = 0, pages_ = 0;
+  bool is_complete_ = true;
+};
+
+/// What was drained: rows leave in ascending order of position, head by head.
+class HostRows::Drained {
+ public:
+  /// Rows of a head that are left.
+  uint32_t left(uint32_t head) const {
+    return static_cast<uint32_t>(heads_[head].order.size()) - heads_[head].next;
+  }
+  uint32_t left_most() const;
+  /// Copies the next row of a head to row `row` of `page`.
+  void Take(uint32_t head, std::span<std::byte> page, uint32_t row);
+  /// Gives what is left back.
+  void Return(HostRows* to);
+
+ private:
+  friend class HostRows;
+  struct Head {
+    std::deque<Page> pages;
+    std::vector<uint32_t> order;  // Slots, by position.
+    uint32_t next = 0;
+  };
+  explicit Drained(const KvPageLayout& layout) : layout_(layout) {}
+
+  KvPageLayout layout_;
+  std::vector<Head> heads_;
+};
+
+}  // namespace cormorant

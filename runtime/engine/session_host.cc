@@ -1,0 +1,127 @@
+// Copies of dropped rows, and looking back at them. See session_cache.h.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "platform/clock.h"
+#include "runtime/base/status.h"
+#include "runtime/engine/session_cache.h"
+
+namespace cormorant {
+
+std::unique_ptr<SessionCache::Part> SessionCache::MakePart(KvStore* store, uint32_t table,
+                                                           size_t stages) const {
+  auto part = std::make_unique<Part>(store, table);
+  HostRows::Limits limits = settings_.host;
+  if (limits.bytes_most == 0) return part;
+  limits.bytes_most /= stages;
+  part->host.emplace(store->binding().geometry, limits);
+  return part;
+}
+
+absl::Status SessionCache::CopyDropped(Part& part, std::span<const uint32_t> evict) {
+  if (!part.host) return absl::OkStatus();
+  const double now = Now();
+  part.host->Expire(now);
+  std::vector<std::byte> page(part.store->page_bytes());
+  for (uint32_t h = 0; h < evict.size(); ++h) {
+    const uint32_t end = part.kv.counts()[h], first = end - evict[h];
+    for (uint32_t slot = first; slot < end; ++slot) {
+      if (slot == first || slot % kPageRows == 0) {
+        CORM_RETURN_IF_ERROR(part.store->ReadPage(part.kv.pages(h)[slot / kPageRows], page));
+      }
+      part.host->Add(h, page, slot % kPageRows, now);
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool SessionCache::CanLookBack(uint32_t rows) {
+  if (parts_.empty() || uint64_t{next_position_} + rows > settings_.context) return false;
+  const double now = Now();
+  return std::all_of(parts_.begin(), parts_.end(), [&](const std::unique_ptr<Part>& part) {
+    if (part->host) part->host->Expire(now);
+    return part->host && part->host->is_complete();
+  });
+}
+
+void SessionCache::BeginLook() {
+  for (const std::unique_ptr<Part>& part : parts_) part->look = part->host->Drain();
+}
+
+absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, uint32_t probe) {
+  std::optional<uint32_t> left;
+  for (const std::unique_ptr<Part>& part : parts_) {
+    part->brought.clear();
+    if (!part->look || part->look->left_most() == 0) continue;
+    absl::Status status = BringBack(*part, rows, probe);
+    for (uint32_t fewer = rows / 2; absl::IsResourceExhausted(status) && fewer > 0; fewer /= 2) {
+      status = BringBack(*part, fewer, probe);
+    }
+    CORM_RETURN_IF_ERROR(status);
+    left = std::max(left.value_or(0), part->look->left_most());
+  }
+  return left;
+}
+
+absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) {
+  KvSequence& kv = part.kv;
+  std::vector<uint32_t> more(kv.heads());
+  for (uint32_t h = 0; h < kv.heads(); ++h) more[h] = std::min(rows, part.look->left(h));
+  const uint32_t page_limit = part.store->pool().free_pages() + kv.page_total();
+  CORM_RETURN_IF_ERROR(DropRows(part, {.room = probe, .more = more, .page_limit = page_limit}));
+  CORM_RETURN_IF_ERROR(kv.Prepare(more));
+  std::vector<std::byte> page(part.store->page_bytes());
+  for (uint32_t h = 0; h < kv.heads(); ++h) {
+    const uint32_t first = kv.counts()[h], end = first + more[h];
+    for (uint32_t slot = first; slot < end; ++slot) {
+      const PageId id = kv.pages(h)[slot / kPageRows];
+      if (slot == first) CORM_RETURN_IF_ERROR(part.store->ReadPage(id, page));
+      part.look->Take(h, page, slot % kPageRows);
+      if (slot + 1 == end || (slot + 1) % kPageRows == 0) {
+        CORM_RETURN_IF_ERROR(part.store->WritePage(id, page));
+      }
+    }
+  }
+  kv.Appended(more);
+  part.brought = std::move(more);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
+  Found found;
+  const EvictionRules& rules = settings_.rules;
+  for (const std::unique_ptr<Part>& part : parts_) {
+    const uint64_t marks_at = KvPageLayout(part->store->binding().geometry).last_important;
+    std::vector<std::byte> page(part->store->page_bytes());
+    for (uint32_t h = 0; h < part->brought.size(); ++h) {
+      const uint32_t end = part->kv.counts()[h], first = end - part->brought[h];
+      const double t = rules.basis == ThresholdBasis::kStep ? clock_ : end;
+      double share = 0.0;
+      for (uint32_t slot = first; slot < end; ++slot) {
+        if (slot == first || slot % kPageRows == 0) {
+          CORM_RETURN_IF_ERROR(part->store->ReadPage(part->kv.pages(h)[slot / kPageRows], page));
+        }
+        uint32_t mark;
+        std::memcpy(&mark, &page[marks_at + slot % kPageRows * 4], sizeof(mark));
+        if (mark < clock_ || mark == kPinned) continue;
+        ++found.rows;
+        const double lead = mark - clock_;
+        share += rules.importance_scale / t * std::exp2(rules.reach == 0 ? 0 : lead / rules.reach);
+      }
+      found.share_sum += share;
+      found.share_most = std::max(found.share_most, share);
+    }
+  }
+  return found;
+}
+
+void SessionCache::EndLook() {
+  for (const std::unique_ptr<Part>& part : parts_) {
+    if (part->look) part->look->Return(&*part->host);
+    part->look.reset();
+    part->brought.clear();
+  }
+}
+
+}  // namespace cormorant
