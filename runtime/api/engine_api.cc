@@ -258,6 +258,7 @@ void corm_session_options_init(corm_session_options* options) {
   options->sinks = 4;
   options->basis = -1;
   options->pin_system_prompt = 1;
+  options->host_copy_seconds = 3600.0;
   options->reach = -1;
   options->fade = -1;
 }
@@ -427,6 +428,7 @@ corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* s
     out.rebased = now.rebased;
     out.host_rows = now.host_rows;
     out.host_bytes = now.host_bytes;
+    out.returned_total = now.returned_total;
     out.next_position = s.next_position();
     return WriteStruct(out, "corm_kv_stats", stats);
   });

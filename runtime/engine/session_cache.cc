@@ -46,7 +46,7 @@ void SessionCache::Detach() {
   NoteForgotten(DropCause::kLost);
   parts_.clear();
   clock_ = next_position_ = last_natural_ = observed_ = 0;
-  evicted_total_ = evicted_forced_ = rebased_ = 0;
+  evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
 }
 
 void SessionCache::Attach(std::span<KvStore* const> stores) {
@@ -195,6 +195,7 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   CORM_RETURN_IF_ERROR(part.store->Compact(sequence, kv.counts(), cut.evict));
   absl::Status left = CopyDropped(part, cut.evict);
   left.Update(Leave(part, cut.evict, ages, drop.cause));
+  part.brought.clear();  // Rows have moved.
   kv.Dropped(cut.evict);
   evicted_total_ += cut.total;
   evicted_forced_ += cut.total - cut.natural;
@@ -234,7 +235,7 @@ void SessionCache::Clear() {
     part->brought.clear();
   }
   clock_ = next_position_ = last_natural_ = observed_ = 0;
-  evicted_total_ = evicted_forced_ = rebased_ = 0;
+  evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
 }
 
 std::vector<uint32_t> SessionCache::counts() const {
@@ -273,6 +274,7 @@ SessionCache::Stats SessionCache::stats() const {
   stats.evicted_total = evicted_total_;
   stats.evicted_forced = evicted_forced_;
   stats.rebased = rebased_;
+  stats.returned_total = returned_total_;
   return stats;
 }
 

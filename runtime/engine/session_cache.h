@@ -48,12 +48,12 @@ class SessionCache {
  public:
   struct Settings {
     EvictionRules rules;
-    uint32_t context = 0;    // Positions the model was trained on.
-    uint32_t interval = 0;   // Tokens to make room for at once, and between natural evictions.
-    uint32_t floor = 0;      // Rows a head keeps whatever happens.
-    HostRows::Limits host;   // Of copies of dropped rows; none where bytes_most is 0.
-    bool zeroes = false;     // Slots are overwritten when their rows leave.
-    Audit* audit = nullptr;  // Told what is dropped, if any; outlives the cache.
+    uint32_t context = 0;        // Positions the model was trained on.
+    uint32_t interval = 0;       // Tokens to make room for at once, and between natural evictions.
+    uint32_t floor = 0;          // Rows a head keeps whatever happens.
+    HostRows::Limits host = {};  // Of copies of dropped rows; none where bytes_most is 0.
+    bool zeroes = false;         // Slots are overwritten when their rows leave.
+    Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
   };
   /// Stores in the order of their layers.
   static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,
@@ -130,6 +130,7 @@ class SessionCache {
     uint64_t bytes = 0;
     uint64_t evicted_total = 0, evicted_forced = 0, rebased = 0;
     uint64_t host_rows = 0, host_bytes = 0;  // Copies.
+    uint64_t returned_total = 0;             // Rows that came back from them.
   };
   Stats stats() const;
 
@@ -145,7 +146,8 @@ class SessionCache {
     KvSequence kv;
     std::optional<HostRows> host;
     std::optional<HostRows::Drained> look;
-    std::vector<uint32_t> brought;  // Rows of each head that came back last, its newest slots.
+    std::vector<uint32_t> brought;  // Rows of each head that came back last, its last slots; empty
+                                    // once rows were dropped since.
   };
   struct Drop {
     uint32_t room;
@@ -178,7 +180,7 @@ class SessionCache {
   uint32_t next_position_ = 0;                // RoPE position of the next token.
   uint32_t last_natural_ = 0;                 // Clock of the last natural eviction.
   uint32_t observed_ = 0;                     // Judged queries in the sums of attention.
-  uint64_t evicted_total_ = 0, evicted_forced_ = 0, rebased_ = 0;
+  uint64_t evicted_total_ = 0, evicted_forced_ = 0, rebased_ = 0, returned_total_ = 0;
 };
 
 }  // namespace cormorant

@@ -63,44 +63,78 @@ TEST_F(ApiModel, ARecallReadsTheConversationAgain) {
     *static_cast<uint64_t*>(user) = read;
     return 0;
   };
-  ASSERT_CORM_OK(corm_session_recall(session.get(), 12, note, &done));
-  EXPECT_GE(done, ids.size() - 12);
+  corm_recall_result result;
+  corm_recall_result_init(&result);
+  ASSERT_CORM_OK(corm_session_recall(session.get(), ids.data(), 12, note, &done, &result));
+  EXPECT_EQ(done, ids.size() - 1);
+  EXPECT_EQ(result.tokens_read, ids.size());
+  EXPECT_EQ(result.from_copies, 0);
   EXPECT_EQ(Stats().tokens, ids.size());
   EXPECT_EQ(Stats().next_position, ids.size());
-  EXPECT_EQ(corm_session_recall(session.get(), 0, nullptr, nullptr), CORM_INVALID_ARGUMENT);
-  EXPECT_EQ(corm_session_recall(nullptr, 1, nullptr, nullptr), CORM_INVALID_ARGUMENT);
+  const auto recall = [&](corm_session* by, const uint32_t* of, size_t count) {
+    return corm_session_recall(by, of, count, nullptr, nullptr, nullptr);
+  };
+  EXPECT_EQ(recall(session.get(), ids.data(), 0), CORM_INVALID_ARGUMENT);
+  EXPECT_EQ(recall(session.get(), nullptr, 1), CORM_INVALID_ARGUMENT);
+  EXPECT_EQ(recall(nullptr, ids.data(), 1), CORM_INVALID_ARGUMENT);
+  EXPECT_CORM_OK(recall(session.get(), ids.data(), 300));
   EXPECT_LE(Memory().kv_peak, Memory().kv_cap);
 }
 
-TEST_F(ApiModel, RepliesRecallWhenAsked) {
-  options.kv_cap_bytes = 6 << 20;
-  options.kv_type = "q8_0";
-  OpenEngine();
-  corm_session_options asked;
-  corm_session_options_init(&asked);
-  asked.recall = 1;
-  corm_session* made = nullptr;
-  ASSERT_CORM_OK(corm_session_create(engine.get(), &asked, &made));
-  session.reset(made);
-  corm_generate_options generate;
-  corm_generate_options_init(&generate);
-  generate.max_tokens = 3;
-  const auto reply = [&](const std::string& text) {
+/// Replies of a session that recalls, where the copies it may make take so many bytes.
+class ApiRecall : public ApiModel {
+ protected:
+  void ExpectRepliesRecall(uint64_t copy_bytes) {
+    options.kv_cap_bytes = 6 << 20;
+    options.kv_type = "q8_0";
+    OpenEngine();
+    corm_session_options asked;
+    corm_session_options_init(&asked);
+    EXPECT_EQ(asked.host_copy_bytes, 0u);
+    EXPECT_EQ(asked.host_copy_seconds, 3600.0);
+    asked.recall = 1;
+    asked.host_copy_bytes = copy_bytes;
+    corm_session* made = nullptr;
+    ASSERT_CORM_OK(corm_session_create(engine.get(), &asked, &made));
+    session.reset(made);
+    const corm_generate_result first = Reply("Hello.");
+    EXPECT_EQ(first.recalled_tokens + first.recalled_rows, 0u) << "nothing was dropped yet";
+    std::string passage;
+    for (int i = 0; i < 60; ++i) passage += "The sea was calm, and the ship went on. ";
+    Reply(passage);
+    const corm_kv_stats before = Stats();
+    EXPECT_GT(before.evicted_total, 0u);
+    EXPECT_EQ(before.host_rows, copy_bytes > 0 ? before.evicted_total : 0);
+    EXPECT_EQ(before.returned_total, 0u);
+    const corm_generate_result result = Reply("What was calm?");
+    EXPECT_EQ(result.recalled_rows > 0, copy_bytes > 0);
+    EXPECT_EQ(result.recalled_tokens > before.tokens / 2, copy_bytes == 0);
+    const corm_kv_stats now = Stats();
+    EXPECT_EQ(now.returned_total > 0, copy_bytes > 0);
+    EXPECT_EQ(now.host_bytes > 0, copy_bytes > 0);
+    EXPECT_EQ(now.tokens, before.tokens + result.prompt_tokens + result.generated_tokens);
+    EXPECT_LE(Memory().kv_peak, Memory().kv_cap);
+  }
+
+ private:
+  corm_generate_result Reply(const std::string& text) {
+    corm_generate_options generate;
+    corm_generate_options_init(&generate);
+    generate.max_tokens = 3;
     corm_generate_result result;
     corm_generate_result_init(&result);
-    EXPECT_CORM_OK(corm_session_add_message(made, "user", text.c_str()));
-    EXPECT_CORM_OK(corm_session_reply(made, &generate, nullptr, nullptr, &result));
+    EXPECT_CORM_OK(corm_session_add_message(session.get(), "user", text.c_str()));
+    EXPECT_CORM_OK(corm_session_reply(session.get(), &generate, nullptr, nullptr, &result));
     return result;
-  };
-  EXPECT_EQ(reply("Hello.").recalled_tokens, 0u) << "nothing was dropped yet";
-  std::string passage;
-  for (int i = 0; i < 60; ++i) passage += "The sea was calm, and the ship went on. ";
-  reply(passage);
-  const uint64_t before = Stats().tokens;
-  EXPECT_GT(Stats().evicted_total, 0u);
-  const corm_generate_result result = reply("What was calm?");
-  EXPECT_GT(result.recalled_tokens, before / 2);
-  EXPECT_EQ(Stats().tokens, before + result.prompt_tokens + result.generated_tokens);
+  }
+};
+
+TEST_F(ApiRecall, RepliesReadTheConversationAgain) {
+  ExpectRepliesRecall(0);
+}
+
+TEST_F(ApiRecall, RepliesLookThroughCopies) {
+  ExpectRepliesRecall(1 << 30);
 }
 
 TEST_F(ApiModel, CapsThatAreTooSmallNameOneThatWorks) {

@@ -184,11 +184,18 @@ TEST_P(Retention, APurgeOfEverythingLeavesZeros) {
 }
 
 TEST_P(Retention, APurgedSessionIsOneThatNeverReadIt) {
-  for (const std::string policy : {"none", "corm"}) {
+  SessionOptions copied;
+  copied.policy = "corm";
+  copied.host_copies.bytes_most = 1 << 20;
+  SessionOptions none, corm;
+  none.policy = "none";
+  corm.policy = "corm";
+  for (const SessionOptions& asked : {none, corm, copied}) {
     for (const bool is_cut_short : {false, true}) {
-      const EngineOptions options = policy == "none" ? Options(model_, GetParam()) : Capped(8);
-      const std::unique_ptr<Session> session = MakeSession(Open(options), policy);
-      const std::unique_ptr<Session> fresh = MakeSession(Open(options), policy);
+      const EngineOptions options =
+          asked.policy == "none" ? Options(model_, GetParam()) : Capped(8);
+      const std::unique_ptr<Session> session = MakeSession(Open(options), asked);
+      const std::unique_ptr<Session> fresh = MakeSession(Open(options), asked);
       const std::vector<uint32_t> ids = Ids(300), probe = Ids(5);
       ASSERT_TRUE(Append(*session, ids).ok());
       const absl::Status purged = session->Purge(100, 160, is_cut_short ? Stop : Go);
@@ -199,8 +206,9 @@ TEST_P(Retention, APurgedSessionIsOneThatNeverReadIt) {
       const std::span<const uint32_t> rest = log;
       ASSERT_TRUE(Append(*fresh, rest.first(rest.size() - 1)).ok());
       ASSERT_TRUE(Append(*fresh, rest.last(1)).ok());
-      EXPECT_EQ(Score(*session, probe), Score(*fresh, probe)) << policy;
-      EXPECT_EQ(Positions(*session), Positions(*fresh)) << policy;
+      EXPECT_EQ(Score(*session, probe), Score(*fresh, probe)) << asked.policy;
+      EXPECT_EQ(Positions(*session), Positions(*fresh)) << asked.policy;
+      EXPECT_EQ(session->stats().host_rows, fresh->stats().host_rows);
     }
   }
 }
@@ -244,10 +252,9 @@ TEST_P(Retention, ZeroedPagesHoldNothingButResidentRows) {
     ASSERT_LT(ResidentIn(*session, 40, 80), 40u);
     EXPECT_EQ(left_most == 0, zeroes);
     // A question looks at the cache from rows of its own, which leave with the step.
-    ASSERT_TRUE(Append(*session, std::vector<uint32_t>(8, kSecret)).ok());
-    ASSERT_TRUE(session->Recall(8, Go).ok());
+    ASSERT_TRUE(session->Recall(std::vector<uint32_t>(8, kSecret), Go).ok());
     if (zeroes) {
-      EXPECT_EQ(world.Count(row), ResidentIn(*session, 40, 80) + 8);
+      EXPECT_EQ(world.Count(row), ResidentIn(*session, 40, 80));
     }
     session.reset();
     EXPECT_EQ(world.Count(row) == 0, zeroes);
@@ -404,7 +411,7 @@ TEST_P(Retention, TheAuditKnowsWhyACacheWasReadAgain) {
   ASSERT_FALSE(records(DropCause::kRebase).empty());
   EXPECT_EQ(records(DropCause::kRebase)[0].rebased, 0u);
   EXPECT_GT(session->stats().rebased, 0u);
-  ASSERT_TRUE(session->Recall(10, Go).ok());
+  ASSERT_TRUE(session->Recall(Ids(10), Go).ok());
   ASSERT_EQ(records(DropCause::kRecall).size(), 1u);
   EXPECT_EQ(records(DropCause::kRecall)[0].positions, (Ranges{{0, 599}}));
   EXPECT_EQ(records(DropCause::kRecall)[0].head, Audit::kAllHeads);

@@ -57,6 +57,15 @@ TEST_P(SessionLimits, WithoutEvictionTheContextEndsInAnErrorThatLosesNothing) {
   EXPECT_EQ(Continue(*session, 12), std::vector<uint32_t>(log.begin() + 500, log.begin() + 512));
 }
 
+/// Positions that each head of a session holds.
+std::vector<std::vector<uint32_t>> RowsOf(const Session& session) {
+  std::vector<std::vector<uint32_t>> positions;
+  for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
+    positions.push_back(*session.ResidentPositions(h));
+  }
+  return positions;
+}
+
 TEST_P(SessionLimits, ARecallReadsEverythingAgainAndKeepsWhatTheQuestionSees) {
   EngineOptions options = Options(model_, GetParam());
   options.prefill_chunk = 32;
@@ -66,43 +75,38 @@ TEST_P(SessionLimits, ARecallReadsEverythingAgainAndKeepsWhatTheQuestionSees) {
   const std::unique_ptr<Session> session = MakeSession(engine, "corm");
   const auto go = [](uint64_t, uint64_t) { return true; };
   ASSERT_TRUE(Append(*session, Ids(40)).ok());
-  EXPECT_TRUE(absl::IsInvalidArgument(session->Recall(0, go)));
-  EXPECT_TRUE(absl::IsInvalidArgument(session->Recall(41, go)));
+  EXPECT_TRUE(absl::IsInvalidArgument(session->Recall({}, go).status()));
+  const std::vector<uint32_t> unknown = {model_.vocab()};
+  EXPECT_TRUE(absl::IsInvalidArgument(session->Recall(unknown, go).status()));
   bool has_read = false;
-  EXPECT_TRUE(session->Recall(40, [&](uint64_t, uint64_t) { return has_read = true; }).ok());
+  EXPECT_TRUE(session->Recall(Ids(40), [&](uint64_t, uint64_t) { return has_read = true; }).ok());
   EXPECT_FALSE(has_read) << "nothing was dropped yet";
 
   ASSERT_TRUE(Append(*session, Ids(400)).ok());
   const std::vector<uint32_t> log = session->tokens();
-  const auto rows = [&] {
-    std::vector<std::vector<uint32_t>> positions;
-    for (uint32_t h = 0; h < model_.kv_head_total(); ++h) {
-      positions.push_back(*session->ResidentPositions(h));
-    }
-    return positions;
-  };
-  const auto before = rows();
+  const auto before = RowsOf(*session);
   uint64_t last = 0;
-  ASSERT_TRUE(session
-                  ->Recall(20,
-                           [&](uint64_t done, uint64_t total) {
-                             EXPECT_GE(done, last);
-                             EXPECT_LE(done, total);
-                             last = done;
-                             return true;
-                           })
-                  .ok());
-  EXPECT_GE(last, log.size() - 20);
+  const auto recalled = session->Recall(Ids(20), [&](uint64_t done, uint64_t total) {
+    EXPECT_GE(done, last);
+    EXPECT_LE(done, total);
+    last = done;
+    return true;
+  });
+  ASSERT_TRUE(recalled.ok());
+  EXPECT_FALSE(recalled->from_copies);
+  EXPECT_EQ(recalled->tokens_read, log.size());
+  EXPECT_EQ(last, log.size() - 1);
   EXPECT_EQ(session->tokens(), log);
   EXPECT_EQ(session->next_position(), log.size());
-  EXPECT_NE(rows(), before) << "the question had no say";
+  EXPECT_NE(RowsOf(*session), before) << "the question had no say";
   EXPECT_EQ(Continue(*session, 5).size(), 5u);
 
   // One that is cancelled is made up for by the next call, which does not know the question.
-  EXPECT_TRUE(absl::IsCancelled(session->Recall(20, [](uint64_t, uint64_t) { return false; })));
+  const auto cancel = [](uint64_t, uint64_t) { return false; };
+  EXPECT_TRUE(absl::IsCancelled(session->Recall(Ids(20), cancel).status()));
   EXPECT_EQ(session->tokens().size(), log.size() + 5);
   EXPECT_EQ(Continue(*session, 2).size(), 2u);
-  EXPECT_TRUE(absl::IsCancelled(session->Recall(20, [](uint64_t, uint64_t) { return false; })));
+  EXPECT_TRUE(absl::IsCancelled(session->Recall(Ids(20), cancel).status()));
   ASSERT_TRUE(Append(*session, Ids(1)).ok());
   EXPECT_EQ(session->tokens().size(), log.size() + 8);
   EXPECT_EQ(session->next_position(), log.size() + 8);
@@ -110,8 +114,78 @@ TEST_P(SessionLimits, ARecallReadsEverythingAgainAndKeepsWhatTheQuestionSees) {
   const std::unique_ptr<Session> window = MakeSession(engine, "window");
   ASSERT_TRUE(Append(*window, Ids(400)).ok());
   const std::vector<uint32_t> counts = window->row_counts();
-  EXPECT_TRUE(absl::IsFailedPrecondition(window->Recall(20, go)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(window->Recall(Ids(20), go).status()));
   EXPECT_EQ(window->row_counts(), counts) << "nothing is lost by a refusal";
+}
+
+TEST_P(SessionLimits, ARecallLooksThroughCopiesAndLosesNoRow) {
+  EngineOptions options = Options(model_, GetParam());
+  options.prefill_chunk = 32;
+  options.kv_cap_bytes = KvCap(model_, options, 7);
+  const std::shared_ptr<Engine> engine = Open(options);
+  SessionOptions asked;
+  asked.host_copies.bytes_most = 1 << 30;
+  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  ASSERT_TRUE(Append(*session, Ids(400)).ok());
+  const std::vector<uint32_t> log = session->tokens();
+  const uint64_t all = log.size() * model_.kv_head_total();
+  const auto before = RowsOf(*session);
+  const uint64_t dropped = session->stats().host_rows;
+  ASSERT_EQ(session->stats().rows + dropped, all);
+
+  uint64_t steps = 0;
+  const auto go = [&](uint64_t done, uint64_t total) {
+    EXPECT_LE(done, total);
+    CheckInvariants(*engine, std::vector<const Session*>{session.get()});
+    return ++steps > 0;
+  };
+  const auto recalled = session->Recall(Ids(20), go);
+  ASSERT_TRUE(recalled.ok()) << recalled.status();
+  EXPECT_TRUE(recalled->from_copies);
+  EXPECT_EQ(recalled->tokens_read, 0u);
+  EXPECT_GT(recalled->found.rows, 0u);
+  EXPECT_GT(recalled->found.share_most, 0.0);
+  EXPECT_GE(recalled->found.share_sum, recalled->found.share_most);
+  EXPECT_EQ(session->stats().rows + session->stats().host_rows, all);
+  EXPECT_EQ(session->stats().returned_total, dropped) << "each is looked at once";
+  EXPECT_EQ(session->tokens(), log);
+  EXPECT_EQ(session->next_position(), log.size());
+  EXPECT_NE(RowsOf(*session), before);
+  EXPECT_EQ(Continue(*session, 5).size(), 5u);
+
+  // A look that is cancelled leaves the rest where it was.
+  uint64_t left = 3;
+  const auto stop = [&](uint64_t, uint64_t) { return --left > 0; };
+  EXPECT_TRUE(absl::IsCancelled(session->Recall(Ids(20), stop).status()));
+  const SessionCache::Stats stats = session->stats();
+  EXPECT_EQ(stats.rows + stats.host_rows, (log.size() + 5) * model_.kv_head_total());
+
+  session->Reset();
+  EXPECT_EQ(session->stats().host_bytes, 0u);
+}
+
+TEST_P(SessionLimits, CopiesThatAreNotAllThereAreNotLookedAt) {
+  EngineOptions options = Options(model_, GetParam());
+  options.prefill_chunk = 32;
+  options.kv_cap_bytes = KvCap(model_, options, 7);
+  const std::shared_ptr<Engine> engine = Open(options);
+  SessionOptions asked;
+  asked.host_copies.bytes_most = 10 * engine->plan().page_bytes;
+  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  const auto go = [](uint64_t, uint64_t) { return true; };
+  ASSERT_TRUE(Append(*session, Ids(450)).ok());
+  EXPECT_GT(session->stats().host_rows, 0u);
+  EXPECT_LE(session->stats().host_bytes, asked.host_copies.bytes_most);
+  auto recalled = session->Recall(Ids(20), go);
+  ASSERT_TRUE(recalled.ok());
+  EXPECT_FALSE(recalled->from_copies);
+  EXPECT_EQ(recalled->tokens_read, 450u);
+  // Past the context positions move, and copies hold the old ones.
+  ASSERT_TRUE(Append(*session, Ids(100)).ok());
+  ASSERT_GT(session->stats().rebased, 0u);
+  recalled = session->Recall(Ids(20), go);
+  ASSERT_TRUE(recalled.ok());
+  EXPECT_FALSE(recalled->from_copies);
 }
 
 TEST_P(SessionLimits, WithoutEvictionTheCapEndsInAnErrorThatLosesNothing) {

@@ -209,24 +209,32 @@ TEST_P(Stages, ALossAnywhereInARecallCostsNoToken) {
   const TinyModel model;
   std::mt19937 random(8);
   const std::vector<uint32_t> ids = RandomIds(random, 150, model.vocab());
-  for (uint32_t nth = 0;; ++nth) {
-    World world(model, GetParam());
-    world.options.prefill_chunk = 32;
-    world.options.kv_cap_bytes = KvCap(model, world.options, 4);
-    ASSERT_TRUE(world.Open(false).ok());
-    const std::unique_ptr<Session> session = MakeSession(world.engine, "corm");
-    ASSERT_TRUE(Append(*session, ids).ok());
-    ASSERT_GT(session->stats().evicted_total, 0u);
-    world.events.clear();
-    world.faults->fail_in = nth;
-    const absl::Status status = session->Recall(12, [](uint64_t, uint64_t) { return true; });
-    ASSERT_TRUE(status.ok()) << "call " << nth << " failed: " << status;
-    world.faults->fail_in = 0;
-    ASSERT_EQ(session->tokens(), ids);
-    ASSERT_EQ(session->next_position(), ids.size());
-    ASSERT_NO_FATAL_FAILURE(world.Check(*session));
-    ASSERT_EQ(Continue(*session, 3).size(), 3u);
-    if (nth > 0 && world.events.empty()) break;
+  const std::vector<uint32_t> question = RandomIds(random, 12, model.vocab());
+  for (const bool has_copies : {false, true}) {
+    for (uint32_t nth = 0;; ++nth) {
+      SCOPED_TRACE(absl::StrCat("call ", nth, has_copies ? " with copies" : ""));
+      World world(model, GetParam());
+      world.options.prefill_chunk = 32;
+      world.options.kv_cap_bytes = KvCap(model, world.options, 4);
+      ASSERT_TRUE(world.Open(false).ok());
+      SessionOptions options;
+      if (has_copies) options.host_copies.bytes_most = 1 << 30;
+      const std::unique_ptr<Session> session = MakeSession(world.engine, options);
+      ASSERT_TRUE(Append(*session, ids).ok());
+      ASSERT_GT(session->stats().evicted_total, 0u);
+      world.events.clear();
+      world.faults->fail_in = nth;
+      const auto recalled = session->Recall(question, [](uint64_t, uint64_t) { return true; });
+      ASSERT_TRUE(recalled.ok()) << recalled.status();
+      const bool has_failed = nth > 0 && world.faults->fail_in == 0;
+      ASSERT_EQ(recalled->from_copies, has_copies && !has_failed);
+      world.faults->fail_in = 0;
+      ASSERT_EQ(session->tokens(), ids);
+      ASSERT_EQ(session->next_position(), ids.size());
+      ASSERT_NO_FATAL_FAILURE(world.Check(*session));
+      ASSERT_EQ(Continue(*session, 3).size(), 3u);
+      if (nth > 0 && !has_failed) break;
+    }
   }
 }
 

@@ -230,8 +230,8 @@ typedef struct corm_session_options {
   int32_t fade;            /* Steps of being remembered that each position of distance from an
                               important row costs its neighbours; 0: neighbours have nothing of it;
                               -1 (default): the policy's own. Below 4096. */
-  int recall; /* Non-zero: corm_session_reply() begins with corm_session_recall() of what
-                 it reads; default 0. */
+  int recall; /* Non-zero: corm_session_reply() begins with corm_session_recall() of what it reads;
+                 default 0. */
   uint64_t host_copy_bytes; /* Host memory for copies of dropped rows, which a recall then need not
                                compute again; 0 (default): none are made. The oldest go first. */
   double host_copy_seconds; /* A copy is overwritten and freed after so long, when the session is
@@ -266,8 +266,7 @@ CORM_API corm_status corm_session_score(corm_session* session, const uint32_t* i
 
 typedef struct corm_recall_result {
   size_t struct_size;
-  int32_t
-      from_copies; /* Non-zero: rows came from copies on the host, nothing was computed again. */
+  int32_t from_copies;  /* Non-zero: copies were looked through, nothing was computed again. */
   uint64_t tokens_read; /* Else: tokens of the session that were read again. */
   uint64_t copied_rows; /* Rows from copies that the question gave their share of attention. */
   double copied_share;  /* What they had of its attention in the head where it was most; can be
@@ -296,15 +295,15 @@ CORM_API corm_status corm_session_pin(corm_session* session, size_t from, size_t
 /* The opposite: they may leave again, as if they had just been read. `sinks` stay. */
 CORM_API corm_status corm_session_unpin(corm_session* session, size_t from, size_t to,
                                         corm_progress_fn on_progress, void* user);
-/* Erases tokens [from, to) of the session, and all that came of them: later tokens move down in the
- * session, tokens and logits are overwritten, and so are the session's pages on the device, free
- * pages and the device's working memory. The other tokens are then read again, for their rows had
- * seen those that are gone: afterwards the session is one that never read them. When it is
+/* Erases tokens [from, to) of the session, and all that came of them. Later tokens move down in the
+ * session; overwritten are its tokens, logits and copies of rows on the host, and on the device its
+ * pages, free pages and the working memory. The other tokens are then read again, for their rows
+ * had seen those that are gone: afterwards the session is one that never read them. When it is
  * cancelled or fails on the way, everything is erased and the next call reads the rest; after
  * CORM_UNAVAILABLE bytes may be left in a device that was lost. Messages whose tokens are all in
  * the range are erased too; where a message is in it by a part the call is refused with
- * CORM_FAILED_PRECONDITION, for its text would stay. What is out of reach: memory that the process
- * or a driver freed before (zero_pages leaves nothing in it of the device's), what the application
+ * CORM_FAILED_PRECONDITION, for its text would stay. Out of reach are memory that the process or a
+ * driver freed before (zero_pages leaves nothing of the device's in it), what the application
  * holds, and text that was generated with them in view. */
 CORM_API corm_status corm_session_purge(corm_session* session, size_t from, size_t to,
                                         corm_progress_fn on_progress, void* user);
@@ -402,8 +401,10 @@ typedef struct corm_kv_stats {
   uint64_t evicted_forced; /* Of these, dropped because of the cap alone. */
   uint64_t rebased;        /* Times positions were moved back into the trained context. */
   uint64_t next_position;
-  uint64_t host_rows;  /* Copies of dropped rows on the host, ... */
-  uint64_t host_bytes; /* ... and what they take. */
+  uint64_t host_rows;      /* Copies of dropped rows on the host, ... */
+  uint64_t host_bytes;     /* ... and what they take. */
+  uint64_t returned_total; /* Rows that came back from copies; rows that are resident are those
+                              read, less evicted_total, plus these. */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
