@@ -74,9 +74,11 @@ enum class EngineEvent : int32_t {
   kDeviceLost = 0,
   kDeviceRestored = 1,  // Opened again: sessions read their logs again and go on.
   kHostFallback = 2,    // From here on the CPU computes.
-  kMemoryShort = 3      // Other programs take device memory that was planned with.
+  kMemoryShort = 3,     // Other programs take device memory that was planned with.
+  kRecalled = 4,        // A recall has looked through copies.
+  kReadAgain = 5        // A recall read a session's log again.
 };
-/// Called on the thread that drives a step. May not call the engine.
+/// Called on the thread of a call. May not call the engine.
 using OnEvent = std::function<void(EngineEvent event, const std::string& message)>;
 
 /// What the driver says of device memory, and how often it fell short of the plan.
@@ -116,6 +118,8 @@ class Engine {
   /// rows it had before: pages in use and free ones, and the working memory of steps. On an error
   /// the rows are forgotten, but something may be left.
   absl::Status Erase(SessionCache& cache);
+  /// Tells the application.
+  void Tell(EngineEvent event, const std::string& message) const;
 
   /// Reads the request's tokens, in as many steps as it takes. After each of its steps calls
   /// after_step on this thread; false ends the request with CANCELLED. Tokens of finished steps
@@ -146,7 +150,6 @@ class Engine {
   absl::Status OpenStages(const DeviceOpener& open, Progress on_load);
   std::vector<Stage::Bucket> MakeBuckets(const EnginePlan& plan) const;
   std::vector<KvStore*> stores() const;
-  void Tell(EngineEvent event, const std::string& message) const;
 
   void Drive(std::unique_lock<std::mutex>& lock);
   void RunStep(std::span<const Turn> turns);

@@ -200,7 +200,14 @@ absl::StatusOr<Session::Recalled> Session::Recall(std::span<const uint32_t> ids,
     engine_->Exclusively([&] { cache_->EndLook(); });
     const absl::Status& status = recalled.status();
     // A device that was lost took the cache along.
-    if (!absl::IsAborted(status) && !absl::IsUnavailable(status)) return recalled;
+    if (!absl::IsAborted(status) && !absl::IsUnavailable(status)) {
+      if (recalled.ok()) {
+        engine_->Tell(EngineEvent::kRecalled,
+                      absl::StrCat(recalled->found.rows,
+                                   " rows that a question attends to came back from copies"));
+      }
+      return recalled;
+    }
   }
   return ReadAgain(question, progress);
 }
@@ -222,7 +229,7 @@ absl::StatusOr<Session::Recalled> Session::LookBack(std::span<const uint32_t> qu
   for (;;) {
     engine_->Exclusively([&] { left = cache_->BringBack(piece, probe); });
     CORM_RETURN_IF_ERROR(left.status());
-    if (!left->has_value()) return recalled;
+    if (!left->has_value()) break;
     most = std::max(most, **left + piece);
     CORM_RETURN_IF_ERROR(Probe(question, goes_on));
     absl::StatusOr<SessionCache::Found> found;
@@ -232,6 +239,7 @@ absl::StatusOr<Session::Recalled> Session::LookBack(std::span<const uint32_t> qu
     recalled.found.share_sum += found->share_sum;
     recalled.found.share_most = std::max(recalled.found.share_most, found->share_most);
   }
+  return recalled;
 }
 
 absl::StatusOr<Session::Recalled> Session::ReadAgain(std::span<const uint32_t> question,
@@ -242,6 +250,10 @@ absl::StatusOr<Session::Recalled> Session::ReadAgain(std::span<const uint32_t> q
   CORM_RETURN_IF_ERROR(
       ReadLog({.log = log, .pins = pins_.list(), .question = question, .piece = piece}, progress));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));
+  engine_->Tell(EngineEvent::kReadAgain,
+                absl::StrCat(tokens_.size(),
+                             " tokens were read again for a question, since rows "
+                             "were dropped of which there are no copies"));
   Recalled recalled;
   recalled.tokens_read = tokens_.size();
   return recalled;

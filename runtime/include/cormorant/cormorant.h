@@ -78,7 +78,9 @@ enum {
   CORM_EVENT_DEVICE_LOST = 0,     /* Its driver reset it, it was pulled out, ... */
   CORM_EVENT_DEVICE_RESTORED = 1, /* Opened again. Sessions read their tokens again and go on. */
   CORM_EVENT_HOST_FALLBACK = 2,   /* It stayed away: from here on the CPU computes. */
-  CORM_EVENT_MEMORY_SHORT = 3 /* Other programs have taken device memory that was planned with. */
+  CORM_EVENT_MEMORY_SHORT = 3,    /* Other programs have taken device memory planned with. */
+  CORM_EVENT_RECALLED = 4,  /* A recall has looked through the copies on the host. */
+  CORM_EVENT_READ_AGAIN = 5 /* A recall has read a session's tokens again, for want of copies. */
 };
 typedef struct corm_event {
   size_t struct_size;
