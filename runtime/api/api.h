@@ -100,6 +100,15 @@ inline std::string OrEmpty(const char* text) {
   return text == nullptr ? std::string() : std::string(text);
 }
 
+/// A progress callback from C as one from C++.
+struct ProgressCallback {
+  corm_progress_fn fn;
+  void* user;
+  bool operator()(uint64_t done, uint64_t total) const {
+    return fn == nullptr || fn(user, done, total) == 0;
+  }
+};
+
 absl::StatusOr<EngineOptions> ToEngineOptions(const corm_engine_options* options);
 
 }  // namespace cormorant::api

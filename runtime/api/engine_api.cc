@@ -70,6 +70,13 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   CORM_ASSIGN_OR_RETURN(out.reach, ToSteps("reach", read.reach));
   CORM_ASSIGN_OR_RETURN(out.fade, ToSteps("fade", read.fade));
   out.recalls = read.recall != 0;
+  out.zero_pages = read.zero_pages != 0;
+  constexpr uint32_t kAuditMost = 1u << 20;
+  if (read.audit > kAuditMost) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("audit is ", read.audit, "; expected at most ", kAuditMost));
+  }
+  out.audit = read.audit;
   out.host_copies = {.bytes_most = read.host_copy_bytes, .seconds_most = read.host_copy_seconds};
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
@@ -123,14 +130,6 @@ struct TokenCallback {
     event.text = owned.c_str();
     event.text_bytes = owned.size();
     return fn(user, &event) == 0;
-  }
-};
-
-struct ProgressCallback {
-  corm_progress_fn fn;
-  void* user;
-  bool operator()(uint64_t done, uint64_t total) const {
-    return fn == nullptr || fn(user, done, total) == 0;
   }
 };
 
@@ -377,13 +376,7 @@ corm_status corm_session_generate(corm_session* session, const corm_generate_opt
 }
 
 corm_status corm_session_add_message(corm_session* session, const char* role, const char* content) {
-  return GuardSession(session, [&]() -> absl::Status {
-    if (role == nullptr || content == nullptr) {
-      return absl::InvalidArgumentError("role and content may not be NULL");
-    }
-    session->conversation->Add({role, content});
-    return absl::OkStatus();
-  });
+  return corm_session_add_message_with(session, role, content, 0);
 }
 
 corm_status corm_session_reply(corm_session* session, const corm_generate_options* options,

@@ -66,6 +66,14 @@ void PagePool::Trim() {
   }
 }
 
+std::vector<PageId> PagePool::FreePages() const {
+  std::vector<PageId> pages;
+  for (uint32_t s = 0; s < slabs_.size(); ++s) {
+    for (uint32_t index : slabs_[s].free) pages.push_back(PageId(s * pages_per_slab_ + index));
+  }
+  return pages;
+}
+
 uint32_t PagePool::held_pages() const {
   uint32_t pages = 0;
   for (const Slab& slab : slabs_) pages += slab.held ? slab.pages : 0;

@@ -43,6 +43,8 @@ class PagePool {
   uint32_t pages_per_slab() const { return pages_per_slab_; }
   uint32_t used_pages() const { return used_pages_; }
   uint32_t free_pages() const { return page_limit_ - used_pages_; }
+  /// Of the slabs that are held, those that no one uses.
+  std::vector<PageId> FreePages() const;
   /// Pages of the slabs that are held, used or not.
   uint32_t held_pages() const;
 

@@ -1,6 +1,7 @@
 // Templates and turns. See conversation.h.
 #include "runtime/engine/conversation.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -14,7 +15,13 @@ namespace cormorant {
 void Conversation::Reset() {
   session_->Reset();
   messages_.clear();
+  Forget();
+}
+
+void Conversation::Forget() {
   read_.clear();
+  ends_.clear();
+  begin_ = 0;
 }
 
 absl::StatusOr<std::string> Conversation::Render(size_t messages, bool add_generation_prompt) {
@@ -37,17 +44,19 @@ absl::StatusOr<std::string> Conversation::Render(size_t messages, bool add_gener
   return template_->Render(inputs);
 }
 
-absl::Status Conversation::Encode(absl::string_view text, std::vector<uint32_t>* ids) const {
+absl::Status Conversation::Encode(absl::string_view text, std::span<const uint32_t> before,
+                                  std::vector<uint32_t>* ids) const {
   const Tokenizer& tokenizer = *session_->engine().tokenizer();
   const Vocabulary& vocabulary = tokenizer.vocabulary();
+  ids->clear();
+  if (text.empty()) return absl::OkStatus();
+  const bool is_first = read_.empty() && before.empty();
   EncodeOptions options;
   options.parse_special = true;
-  if (!read_.empty()) options.after = session_->LastToken();
+  if (!is_first) options.after = before.empty() ? session_->LastToken() : before.back();
   // Templates that write BOS themselves must not get a second one.
   options.add_special =
-      read_.empty() &&
-      !(vocabulary.bos && absl::StartsWith(text, vocabulary.tokens[*vocabulary.bos]));
-  ids->clear();
+      is_first && !(vocabulary.bos && absl::StartsWith(text, vocabulary.tokens[*vocabulary.bos]));
   CORM_RETURN_IF_ERROR(tokenizer.Encode(text, options, ids));
   if (options.add_special && vocabulary.add_eos && vocabulary.eos && !ids->empty() &&
       ids->back() == *vocabulary.eos) {
@@ -56,12 +65,63 @@ absl::Status Conversation::Encode(absl::string_view text, std::vector<uint32_t>*
   return absl::OkStatus();
 }
 
-absl::Status Conversation::ReadText(absl::string_view text, bool pin, Session::Progress on_prompt) {
-  std::vector<uint32_t> ids;
-  CORM_RETURN_IF_ERROR(Encode(text, &ids));
-  const size_t before = session_->tokens().size();
+bool Conversation::IsPinned(size_t index) const {
+  const Message& message = messages_[index];
+  const bool is_prompt = index == 0 && message.role == "system";
+  return message.is_pinned || (is_prompt && session_->options().pin_system_prompt);
+}
+
+std::vector<Conversation::Piece> Conversation::Split(absl::string_view text) {
+  std::vector<Piece> pieces;
+  size_t at = read_.size();
+  bool is_pinned = false;
+  for (size_t i = ends_.size(); i < messages_.size(); ++i) {
+    const absl::StatusOr<std::string> until = Render(i + 1, false);
+    const bool is_apart = until.ok() && absl::StartsWith(text, *until) && until->size() >= at;
+    is_pinned = is_pinned || (is_apart ? IsPinned(i) : messages_[i].is_pinned);
+    const absl::string_view own = is_apart ? text.substr(at, until->size() - at) : "";
+    pieces.push_back({.text = own,
+                      .is_pinned = is_pinned,
+                      .ends_known = is_apart,
+                      .is_system = i == 0 && messages_[i].role == "system"});
+    at += own.size();
+    if (is_apart) is_pinned = false;
+  }
+  pieces.push_back({.text = text.substr(at), .is_pinned = is_pinned});
+  return pieces;
+}
+
+absl::Status Conversation::CheckPins(const Piece& piece, std::span<const uint32_t> ids) const {
+  const EnginePlan& plan = session_->engine().plan();
+  if (!piece.is_pinned) return absl::OkStatus();
+  const size_t from = session_->tokens().size();
+  if (!piece.is_system) return session_->CanPin(from, from + ids.size());
+  const uint32_t rows = std::min(plan.rows_per_head, plan.context);
+  if (!session_->engine().options().capped() || ids.size() <= rows / 2) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the system prompt has ", ids.size(), " tokens, a head holds ", rows,
+                   " rows under this cap, and a pinned prompt may take half of them; raise the "
+                   "cap, shorten the prompt or do not pin it (--pin-prompt off)"));
+}
+
+absl::Status Conversation::ReadPieces(std::span<const Piece>* pieces, Session::Progress on_prompt) {
+  const bool is_pinned = pieces->front().is_pinned;
+  const size_t before = session_->tokens().size(), text_before = read_.size();
+  std::vector<uint32_t> ids, more;
+  std::string text;
+  std::vector<std::optional<End>> ends;
+  while (!pieces->empty() && pieces->front().is_pinned == is_pinned) {
+    const Piece& piece = pieces->front();
+    CORM_RETURN_IF_ERROR(Encode(piece.text, ids, &more));
+    ids.insert(ids.end(), more.begin(), more.end());
+    CORM_RETURN_IF_ERROR(CheckPins(piece, ids));
+    absl::StrAppend(&text, piece.text);
+    ends.push_back(std::nullopt);
+    if (piece.ends_known) ends.back() = {text_before + text.size(), before + ids.size()};
+    *pieces = pieces->subspan(1);
+  }
   Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
-  const absl::Status status = session_->Append(ids, pin, on_prompt);
+  const absl::Status status = session_->Append(ids, is_pinned, on_prompt);
   const size_t done = session_->tokens().size() - before;
   // What was read so far, as text: a cancelled prompt goes on from there.
   if (done == ids.size()) {
@@ -69,36 +129,18 @@ absl::Status Conversation::ReadText(absl::string_view text, bool pin, Session::P
   } else {
     for (size_t i = 0; i < done; ++i) shown.Push(ids[i], &read_, /*show_special=*/true);
     shown.Flush(&read_);
+    // Messages that are not read to their known ends are begun anew.
+    while (!ends.empty() && !(ends.back() && ends.back()->token <= before + done)) ends.pop_back();
   }
+  ends_.insert(ends_.end(), ends.begin(), ends.end());
+  ends_.resize(std::min(ends_.size(), messages_.size()));  // The prompt for an answer is none.
   return status;
-}
-
-absl::Status Conversation::ReadSystemPrompt(absl::string_view text, Session::Progress on_prompt,
-                                            size_t* used) {
-  *used = 0;
-  if (!session_->options().pin_system_prompt || messages_.front().role != "system") {
-    return absl::OkStatus();
-  }
-  CORM_ASSIGN_OR_RETURN(const std::string prompt, Render(1, false));
-  if (!absl::StartsWith(text, prompt)) return absl::OkStatus();
-  std::vector<uint32_t> ids;
-  CORM_RETURN_IF_ERROR(Encode(prompt, &ids));
-  const EnginePlan& plan = session_->engine().plan();
-  const uint32_t rows = std::min(plan.rows_per_head, plan.context);
-  if (session_->engine().options().capped() && ids.size() > rows / 2) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the system prompt has ", ids.size(), " tokens, a head holds ", rows,
-                     " rows under this cap, and a pinned prompt may take half of them; raise the "
-                     "cap, shorten the prompt or do not pin it (--pin-prompt off)"));
-  }
-  *used = prompt.size();
-  return ReadText(prompt, true, on_prompt);
 }
 
 absl::Status Conversation::RecallBy(absl::string_view text, Session::Progress on_prompt,
                                     GenerateResult* result) {
   std::vector<uint32_t> ids;
-  CORM_RETURN_IF_ERROR(Encode(text, &ids));
+  CORM_RETURN_IF_ERROR(Encode(text, {}, &ids));
   CORM_ASSIGN_OR_RETURN(const Session::Recalled recalled, session_->Recall(ids, on_prompt));
   result->recalled_tokens = recalled.tokens_read;
   result->recalled_rows = recalled.found.rows;
@@ -111,21 +153,20 @@ absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* res
   CORM_ASSIGN_OR_RETURN(const std::string text, Render(messages_.size(), true));
   if (!absl::StartsWith(text, read_)) {  // The template rewrote what was read: start again.
     session_->Reset();
-    read_.clear();
+    Forget();
   }
   const double start = Now();
   const size_t before = session_->tokens().size();
-  absl::string_view rest = absl::string_view(text).substr(read_.size());
+  if (read_.empty()) begin_ = before;
+  const std::vector<Piece> all = Split(text);
   absl::Status status;
-  if (read_.empty()) {
-    size_t used = 0;
-    status = ReadSystemPrompt(rest, on_prompt, &used);
-    if (status.ok()) rest.remove_prefix(used);
-  }
-  if (status.ok() && session_->options().recalls && !rest.empty()) {
+  const absl::string_view rest = absl::string_view(text).substr(read_.size());
+  if (session_->options().recalls && !read_.empty() && !rest.empty()) {
     status = RecallBy(rest, on_prompt, result);
   }
-  if (status.ok() && !rest.empty()) status = ReadText(rest, false, on_prompt);
+  for (std::span<const Piece> pieces = all; status.ok() && !pieces.empty();) {
+    status = ReadPieces(&pieces, on_prompt);
+  }
   result->prompt_tokens = session_->tokens().size() - before;
   result->prompt_seconds = Now() - start;
   return status;
@@ -161,7 +202,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);
   }
   shown.Flush(&read_);
-  messages_.push_back({"assistant", answer});
+  messages_.push_back({.role = "assistant", .content = answer});
   return status;
 }
 

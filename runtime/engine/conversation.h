@@ -2,10 +2,14 @@
 //
 // The template always renders the whole conversation; what the session has already read is a prefix
 // of that text, and only the rest is encoded and read. Where a template rewrites earlier turns, so
-// that the prefix no longer matches, the conversation is read again from the start.
+// that the prefix no longer matches, the conversation is read again from the start. Text is encoded
+// message by message, so that each is known by its tokens: they can be pinned and purged.
 #pragma once
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +22,7 @@ namespace cormorant {
 struct Message {
   std::string role;
   std::string content;
+  bool is_pinned = false;  // Its tokens are never dropped.
 };
 
 class Conversation {
@@ -33,19 +38,64 @@ class Conversation {
   absl::Status Reply(const GenerateOptions& options, Session::Progress on_prompt,
                      Session::OnToken on_token, GenerateResult* result);
 
+  /// Tokens [first, second) of the session that a message became, with what the template puts
+  /// around it. FAILED_PRECONDITION while nothing of it is read, or when the template renders it in
+  /// one piece with the next.
+  absl::StatusOr<std::pair<size_t, size_t>> RangeOf(size_t index) const;
+  /// As Session's. Messages that a pin touches stay pinned when the conversation is read anew.
+  absl::Status Pin(size_t from, size_t to, Session::Progress progress);
+  absl::Status Unpin(size_t from, size_t to, Session::Progress progress);
+  /// As Session::Purge(), and erases the messages in [from, to). FAILED_PRECONDITION when a message
+  /// is in it by a part: then its text would stay. Where the template renders the messages that are
+  /// left in another way than they were read, the next Reply() reads them all.
+  absl::Status Purge(size_t from, size_t to, Session::Progress progress);
+  /// Erases a message, and the tokens that it became.
+  absl::Status PurgeMessage(size_t index, Session::Progress progress);
+
  private:
+  /// Where a message ends, in read_ and in the session's tokens.
+  struct End {
+    size_t text = 0, token = 0;
+  };
+  /// Messages that are rendered in one piece: all but the last one's ends are unknown.
+  struct Unit {
+    size_t first = 0, last = 0;  // Messages, both in it.
+    End begin = {}, end = {};
+  };
+  /// Text to be read, up to where one more message ends.
+  struct Piece {
+    absl::string_view text;
+    bool is_pinned = false;
+    bool ends_known = false;  // Whether the message ends where the text does.
+    bool is_system = false;
+  };
+  /// All messages of which anything is read.
+  std::vector<Unit> Units() const;
+  absl::Status CheckIndex(size_t index) const;
+  void NotePins();
+  /// Nothing is read any more.
+  void Forget();
+  void Erase(const Unit& unit);
   absl::StatusOr<std::string> Render(size_t messages, bool add_generation_prompt);
   absl::Status Read(Session::Progress on_prompt, GenerateResult* result);
-  absl::Status ReadSystemPrompt(absl::string_view text, Session::Progress on_prompt, size_t* used);
+  bool IsPinned(size_t index) const;
+  /// What of the whole text is not read yet; the last piece prompts for an answer.
+  std::vector<Piece> Split(absl::string_view text);
+  /// Reads pieces from the first on, as many as are pinned alike, and takes them off.
+  absl::Status ReadPieces(std::span<const Piece>* pieces, Session::Progress on_prompt);
+  absl::Status CheckPins(const Piece& piece, std::span<const uint32_t> ids) const;
   absl::Status RecallBy(absl::string_view text, Session::Progress on_prompt,
                         GenerateResult* result);
-  absl::Status ReadText(absl::string_view text, bool pin, Session::Progress on_prompt);
-  absl::Status Encode(absl::string_view text, std::vector<uint32_t>* ids) const;
+  /// Encodes text that follows `before`, on top of what is read.
+  absl::Status Encode(absl::string_view text, std::span<const uint32_t> before,
+                      std::vector<uint32_t>* ids) const;
 
   Session* const session_;
   std::unique_ptr<ChatTemplate> template_;
   std::vector<Message> messages_;
   std::string read_;  // The rendered text that the session has read or generated.
+  size_t begin_ = 0;  // Tokens that the session had before it.
+  std::vector<std::optional<End>> ends_;  // Of the first messages, those that are read as a whole.
 };
 
 }  // namespace cormorant

@@ -417,7 +417,7 @@ absl::Status Engine::Replay(std::span<Active* const> actives, std::span<const ui
     actives[i]->request->done += rows[i];
     SessionCache& cache = *actives[i]->request->cache;
     if (actives[i]->request->use == RowUse::kProbe) {
-      cache.EndProbe();
+      CORM_RETURN_IF_ERROR(cache.EndProbe());
       continue;
     }
     actives[i]->status = cache.Commit(rows[i]);

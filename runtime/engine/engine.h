@@ -114,6 +114,10 @@ class Engine {
   /// Runs fn while no step runs: for what touches caches outside Run().
   void Exclusively(absl::FunctionRef<void()> fn);
   void DestroyCache(std::unique_ptr<SessionCache> cache);
+  /// Forgets all rows of a cache, and overwrites with zeros whatever devices may hold of them or of
+  /// rows it had before: pages in use and free ones, and the working memory of steps. On an error
+  /// the rows are forgotten, but something may be left.
+  absl::Status Erase(SessionCache& cache);
   /// Tells the application.
   void Tell(EngineEvent event, const std::string& message) const;
 

@@ -44,6 +44,13 @@ class KvStore : private SlabHost {
   /// Positions of the first `rows` rows of a head that has these pages.
   absl::Status ReadPositions(std::span<const PageId> pages, uint32_t rows,
                              std::vector<uint32_t>* positions);
+  /// Gives the rows in these slots of a head, ascending, another last_important.
+  absl::Status SetMarks(std::span<const PageId> pages, std::span<const uint32_t> slots,
+                        uint32_t mark);
+  /// Overwrites the slots of a head from `first` on with zeros.
+  absl::Status ZeroSlots(std::span<const PageId> pages, uint32_t first);
+  /// Overwrites all pages that no one uses.
+  absl::Status ZeroFreePages();
   /// Age histograms of the sequence, [heads, kAgeBins + 1]; valid until the next call.
   absl::StatusOr<std::span<const uint32_t>> Ages(const StepSequence& sequence,
                                                  std::span<const uint32_t> counts);

@@ -52,6 +52,7 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   settings.interval =
       std::min(options.interval != 0 ? options.interval : interval, plan.context / 4);
   settings.floor = std::min(kFloor, rows_per_head / 8);
+  settings.zeroes = options.zero_pages;
   settings.host = options.host_copies;
   return settings;
 }
@@ -60,8 +61,10 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<Engine> engine,
                                                          const SessionOptions& options) {
-  CORM_ASSIGN_OR_RETURN(const SessionCache::Settings settings, MakeSettings(*engine, options));
+  CORM_ASSIGN_OR_RETURN(SessionCache::Settings settings, MakeSettings(*engine, options));
   std::unique_ptr<Session> session(new Session(std::move(engine), options));
+  if (options.audit > 0) session->audit_ = std::make_unique<Audit>(options.audit);
+  settings.audit = session->audit_.get();
   CORM_ASSIGN_OR_RETURN(session->cache_, session->engine_->CreateCache(settings));
   return session;
 }
@@ -89,7 +92,9 @@ absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
 
 absl::Status Session::CheckRoom(uint64_t tokens) const {
   absl::Status status;
-  engine_->Exclusively([&] { status = cache_->CanRead(pending_.size() + tokens); });
+  // Those that are pending, and all that the cache is behind the log when a call ended early.
+  engine_->Exclusively(
+      [&] { status = cache_->CanRead(tokens_.size() - cache_->clock() + tokens); });
   return status;
 }
 
@@ -132,9 +137,9 @@ absl::Status Session::Refill(std::span<const uint32_t> done, bool done_is_pinned
   const size_t before = tokens_.size() - pending_.size();
   std::vector<uint32_t> log(tokens_.begin(), tokens_.begin() + static_cast<ptrdiff_t>(before));
   log.insert(log.end(), done.begin(), done.end());
-  std::vector<std::pair<size_t, size_t>> pins = pins_;
-  if (done_is_pinned) pins.emplace_back(before, log.size());
-  return ReadLog({.log = log, .pins = pins}, [](uint64_t, uint64_t) { return true; });
+  TokenRanges pins = pins_;
+  if (done_is_pinned) pins.Add(before, log.size());
+  return ReadLog({.log = log, .pins = pins.list()}, [](uint64_t, uint64_t) { return true; });
 }
 
 absl::Status Session::Probe(std::span<const uint32_t> question,
@@ -239,13 +244,11 @@ absl::StatusOr<Session::Recalled> Session::LookBack(std::span<const uint32_t> qu
 
 absl::StatusOr<Session::Recalled> Session::ReadAgain(std::span<const uint32_t> question,
                                                      Progress progress) {
-  ForgetLogits();
-  engine_->Exclusively([&] { cache_->Clear(); });
-  pending_ = {tokens_.back()};  // So that there is something to go on from when this ends early.
+  ForgetCache(DropCause::kRecall);
   const std::span<const uint32_t> log = std::span(tokens_).first(tokens_.size() - 1);
   const size_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
   CORM_RETURN_IF_ERROR(
-      ReadLog({.log = log, .pins = pins_, .question = question, .piece = piece}, progress));
+      ReadLog({.log = log, .pins = pins_.list(), .question = question, .piece = piece}, progress));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));
   engine_->Tell(EngineEvent::kReadAgain,
                 absl::StrCat(tokens_.size(),
@@ -260,7 +263,7 @@ absl::Status Session::ReadPending(WantLogits want) {
   if (pending_.empty()) return absl::OkStatus();
   Request request;
   request.ids = pending_;
-  if (!pins_.empty() && pins_.back().second == tokens_.size()) request.use = RowUse::kPin;
+  if (pins_.Contains(tokens_.size() - pending_.size())) request.use = RowUse::kPin;
   request.want = want;
   request.logits = std::move(logits_);
   const absl::Status status = Run(request, [&] { return !cancelled_.load(); });
@@ -284,7 +287,7 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   if (pin) request.use = RowUse::kPin;
   const absl::Status status =
       Run(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
-  if (pin && request.done > 0) pins_.emplace_back(tokens_.size(), tokens_.size() + request.done);
+  if (pin) pins_.Add(tokens_.size(), tokens_.size() + request.done);
   tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
   ForgetLogits();
   if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
@@ -370,11 +373,10 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
 }
 
 void Session::Reset() {
-  engine_->Exclusively([&] { cache_->Clear(); });
+  ForgetCache(DropCause::kReset);
   tokens_.clear();
   pending_.clear();
-  pins_.clear();
-  ForgetLogits();
+  pins_.Clear();
 }
 
 void Session::ForgetLogits() {

@@ -12,12 +12,13 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "runtime/cache/audit.h"
+#include "runtime/cache/token_ranges.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/sampler.h"
 
@@ -35,6 +36,8 @@ struct SessionOptions {
   bool pin_system_prompt = true;
   bool recalls = false;  // Replies Recall() first, with what they are to read.
   HostRows::Limits host_copies;
+  bool zero_pages = false;  // Memory of rows is overwritten as soon as they leave the cache.
+  uint32_t audit = 0;       // Records of what was dropped that are kept.
 };
 
 struct GenerateOptions {
@@ -85,8 +88,29 @@ class Session {
   absl::StatusOr<Recalled> Recall(std::span<const uint32_t> ids, Progress progress);
   /// Goes on from the last token. `result` is filled even on an error.
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
-  /// Forgets everything.
+  /// Forgets everything but the audit.
   void Reset();
+
+  /// Tokens [from, to) of the log are never dropped from now on. Where their rows are all resident
+  /// and where they were read, this is done at once; else the log is read again, and when that ends
+  /// early the next call reads the rest. RESOURCE_EXHAUSTED, with nothing changed, as CanPin().
+  absl::Status Pin(size_t from, size_t to, Progress progress);
+  /// They may leave again, as if they had just been read; sinks stay. Otherwise as Pin().
+  absl::Status Unpin(size_t from, size_t to, Progress progress);
+  /// RESOURCE_EXHAUSTED when tokens [from, to), to be read or pinned, would leave a head no room
+  /// for its newest rows and a step, beside what is pinned already.
+  absl::Status CanPin(size_t from, size_t to) const;
+  const TokenRanges& pins() const { return pins_; }
+  /// Erases tokens [from, to): from the log, where later ones move down, and with zeros wherever
+  /// the host or a device holds anything of them or of what was read after them. The rest of the
+  /// log is then read again; when that ends early, everything is erased, and the next call reads
+  /// the rest.
+  absl::Status Purge(size_t from, size_t to, Progress progress);
+  /// OK when [from, to) are tokens of the log and not none.
+  absl::Status CheckRange(size_t from, size_t to) const;
+  /// Shows what was dropped, while no step runs.
+  void ReadAudit(absl::FunctionRef<void(const Audit& audit)> read) const;
+
   void Cancel() { cancelled_.store(true); }
   /// Called when a call on the session begins, so that an old Cancel() does not end it.
   void ClearCancel() { cancelled_.store(false); }
@@ -131,13 +155,23 @@ class Session {
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
   void ForgetLogits();
+  /// Tokens of these ranges have just been pinned, or are not any more.
+  absl::Status PinsChanged(const std::vector<TokenRanges::Range>& ranges, bool is_pinned,
+                           Progress progress);
+  /// Empties the cache; ReadRest() or the next call fills it.
+  void ForgetCache(DropCause cause);
+  /// Leaves the last token pending, so that there is something to go on from when reading ends
+  /// early.
+  void GoOnFromLastToken();
+  absl::Status ReadRest(Progress progress);
 
   const std::shared_ptr<Engine> engine_;
   const SessionOptions options_;
+  std::unique_ptr<Audit> audit_;  // Null: none is kept.
   std::unique_ptr<SessionCache> cache_;
   std::vector<uint32_t> tokens_;
   std::vector<uint32_t> pending_;
-  std::vector<std::pair<size_t, size_t>> pins_;  // [from, to) of tokens_ that are pinned.
+  TokenRanges pins_;  // Of tokens_.
   // After the last token, all of them or the greatest alone; both empty when there are none.
   std::vector<float> logits_;
   std::vector<TokenLogit> top_;

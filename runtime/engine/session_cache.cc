@@ -38,9 +38,12 @@ absl::StatusOr<std::unique_ptr<SessionCache>> SessionCache::Create(
   return cache;
 }
 
-SessionCache::~SessionCache() = default;
+SessionCache::~SessionCache() {
+  Clear();
+}
 
 void SessionCache::Detach() {
+  NoteForgotten(DropCause::kLost);
   parts_.clear();
   clock_ = next_position_ = last_natural_ = observed_ = 0;
   evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
@@ -156,8 +159,10 @@ absl::Status SessionCache::Commit(uint32_t rows) {
   return absl::OkStatus();
 }
 
-void SessionCache::EndProbe() {
+absl::Status SessionCache::EndProbe() {
+  const absl::Status status = settings_.zeroes ? Zero(Erase::kUnused) : absl::OkStatus();
   for (const std::unique_ptr<Part>& part : parts_) part->kv.Unprepare();
+  return status;
 }
 
 absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
@@ -188,20 +193,22 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   }
   if (cut.total == 0) return absl::OkStatus();
   CORM_RETURN_IF_ERROR(part.store->Compact(sequence, kv.counts(), cut.evict));
-  CORM_RETURN_IF_ERROR(CopyDropped(part, cut.evict));
+  absl::Status left = CopyDropped(part, cut.evict);
+  left.Update(Leave(part, cut.evict, ages, drop.cause));
   part.brought.clear();  // Rows have moved.
   kv.Dropped(cut.evict);
   evicted_total_ += cut.total;
   evicted_forced_ += cut.total - cut.natural;
-  return absl::OkStatus();
+  return left;
 }
 
 absl::Status SessionCache::Rebase(uint32_t rows) {
   uint32_t next_position = 0;
   for (const std::unique_ptr<Part>& part : parts_) {
-    CORM_RETURN_IF_ERROR(DropRows(
-        *part,
-        {.room = rows, .row_limit = settings_.context / 2 + rows, .row_most = settings_.context}));
+    CORM_RETURN_IF_ERROR(DropRows(*part, {.room = rows,
+                                          .row_limit = settings_.context / 2 + rows,
+                                          .row_most = settings_.context,
+                                          .cause = DropCause::kRebase}));
     next_position = std::max(next_position, part->kv.row_max());
   }
   for (const std::unique_ptr<Part>& part : parts_) {
@@ -218,6 +225,8 @@ absl::Status SessionCache::Rebase(uint32_t rows) {
 }
 
 void SessionCache::Clear() {
+  // A device on which this fails is lost, and its memory with it.
+  if (settings_.zeroes) Zero(Erase::kAll).IgnoreError();
   for (const std::unique_ptr<Part>& part : parts_) {
     part->kv.Clear();
     part->store->pool().Trim();

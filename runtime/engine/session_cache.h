@@ -28,6 +28,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "runtime/cache/audit.h"
 #include "runtime/cache/host_rows.h"
 #include "runtime/cache/policy.h"
 #include "runtime/cache/sequence.h"
@@ -51,6 +52,8 @@ class SessionCache {
     uint32_t interval = 0;       // Tokens to make room for at once, and between natural evictions.
     uint32_t floor = 0;          // Rows a head keeps whatever happens.
     HostRows::Limits host = {};  // Of copies of dropped rows; none where bytes_most is 0.
+    bool zeroes = false;         // Slots are overwritten when their rows leave.
+    Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
   };
   /// Stores in the order of their layers.
   static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,
@@ -76,7 +79,7 @@ class SessionCache {
   StepSequence Describe(uint32_t stage, uint32_t first_row, uint32_t rows, RowUse use) const;
   /// The step has run: its rows are resident.
   absl::Status Commit(uint32_t rows);
-  void EndProbe();
+  absl::Status EndProbe();
   void Clear();
 
   /// Whether all rows that were dropped have copies on the host, and a probe of `rows` can look at
@@ -97,6 +100,15 @@ class SessionCache {
   absl::StatusOr<Found> FoundByProbe();
   /// Copies that were not brought back stay where they are.
   void EndLook();
+  /// Makes rows of tokens [from, to) ones that are never dropped, or as any others. False, with
+  /// nothing changed, when some are not resident or positions were moved: then the log must be read
+  /// again.
+  absl::StatusOr<bool> SetPinned(uint32_t from, uint32_t to, bool is_pinned);
+  /// Overwrites pages on the device: all of them, or the slots that hold no row.
+  enum class Erase : uint8_t { kAll, kUnused };
+  absl::Status Zero(Erase what);
+  /// For the audit: all rows are about to be forgotten.
+  void NoteForgotten(DropCause cause);
 
   /// Rows of each head of a stage.
   std::span<const uint32_t> counts(uint32_t stage) const { return parts_[stage]->kv.counts(); }
@@ -144,6 +156,7 @@ class SessionCache {
     uint32_t row_limit = kNever;  // Rows a head is cut to, room included, where rows may leave.
     uint32_t row_most = kNever;   // Refused, with nothing dropped, when a head would hold more.
     bool natural = false;
+    DropCause cause = DropCause::kForced;
   };
   explicit SessionCache(const Settings& settings) : settings_(settings) {}
   StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, RowUse use) const;
@@ -157,6 +170,9 @@ class SessionCache {
   absl::Status CopyDropped(Part& part, std::span<const uint32_t> evict);
   absl::Status BringBack(Part& part, uint32_t rows, uint32_t probe);
   absl::Status Rebase(uint32_t rows);
+  /// Rows have just left a part's heads on the device, evict[h] of each.
+  absl::Status Leave(const Part& part, std::span<const uint32_t> evict,
+                     std::span<const uint32_t> ages, DropCause cause);
 
   const Settings settings_;
   std::vector<std::unique_ptr<Part>> parts_;  // By stage.

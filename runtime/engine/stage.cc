@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
+#include "runtime/base/wipe.h"
 #include "runtime/ops/validate.h"
 
 namespace cormorant {
@@ -104,6 +105,20 @@ absl::Status Stage::Run(size_t bucket, size_t part) {
   CORM_CHECK(plan != nullptr);
   CORM_ASSIGN_OR_RETURN(const Tick tick, backend_->Submit(*plan, step_->bytes()));
   return backend_->Wait(tick);
+}
+
+absl::Status Stage::Erase() {
+  Wipe(handover_);
+  const std::span<uint32_t> ids = step_->ids();
+  Wipe(ids);
+  const std::vector<std::byte> zeros(uint64_t{1} << 16);
+  for (Buffer* buffer : {arena_.get(), out_.get()}) {
+    for (uint64_t at = 0; at < buffer->bytes(); at += zeros.size()) {
+      const uint64_t bytes = std::min<uint64_t>(zeros.size(), buffer->bytes() - at);
+      CORM_RETURN_IF_ERROR(backend_->Upload(*buffer, at, std::span(zeros).first(bytes)));
+    }
+  }
+  return store_->ZeroFreePages();
 }
 
 }  // namespace cormorant

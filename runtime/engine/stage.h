@@ -55,6 +55,8 @@ class Stage {
   absl::Status Take(const Handover& handover, Stage& from, uint32_t rows);
   /// Runs part `part` of bucket `bucket`, to its end. The part is one of this stage.
   absl::Status Run(size_t bucket, size_t part);
+  /// Overwrites with zeros what the last steps left, free pages included.
+  absl::Status Erase();
 
  private:
   Stage(std::unique_ptr<Backend> backend, uint32_t index)

@@ -324,6 +324,31 @@ class Chat(CliTest):
         self.assertEqual([turn["stop_reason"] for turn in turns][1:], ["cap"])
         self.assertIn("/save", done.stderr.decode())
 
+    def test_pin_purge_and_audit(self):
+        saved = pathlib.Path(self.folder.name) / "saved.json"
+        script = self.file("script", f"The code is marzipan.\n/pin 2\n/unpin 2\n/pin\n/pin 9\n"
+                           f"/purge\n/purge 2\n/purge x\n/save {saved}\n/audit\nHello!\n")
+        done = run("chat", "-m", MODEL, "--script", script, "-n", 8, "--temp", 0, "--json",
+                   "--audit", 5, "--zero-pages", "--system", "Be brief.")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        errors = done.stderr.decode()
+        self.assertIn("Message 2, ", errors)
+        self.assertIn("Message 3, ", errors)
+        self.assertIn("is never dropped", errors)
+        self.assertIn("may be dropped", errors)
+        self.assertIn("Message 3 is erased.", errors)
+        self.assertIn("Message 2 is erased.", errors)
+        self.assertEqual(errors.count("there are 3."), 1)
+        self.assertEqual(errors.count("there are 1."), 1)
+        self.assertNotIn("marzipan", saved.read_text())
+        turns = [json.loads(line) for line in done.stdout.decode().splitlines()]
+        self.assertEqual(turns[0]["audit"]["records"], [])
+        answer, question = turns[1]["audit"]["records"]
+        self.assertEqual(answer["cause"], "purge")
+        self.assertEqual(question["cause"], "purge")
+        self.assertEqual(question["positions"][0][1] + 1, answer["positions"][0][0])
+        self.assertIn(json.dumps(answer["positions"], separators=(",", ":")), errors)
+
     def test_a_wrong_load_forgets_nothing(self):
         done = run("chat", "-m", MODEL, "-n", 4, "--json",
                    text_in=f"Hi\n/load {self.file('x', '[1]')}\n/load\n/stats\nAgain\n")

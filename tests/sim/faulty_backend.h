@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "backends/backend.h"
 
@@ -22,6 +23,9 @@ struct Faults {
 
   uint32_t openings = 0;
   uint64_t downloaded_bytes = 0, uploaded_bytes = 0;
+  // Of the device that was opened last: what tests read its memory by.
+  Backend* device = nullptr;
+  std::vector<Bindings> compiled;  // Of its plans.
 };
 
 class FaultyBackend final : public Backend {
@@ -31,6 +35,8 @@ class FaultyBackend final : public Backend {
     info_.is_host = faults_->is_host;
     info_.may_join = faults_->may_join;
     info_.memory_free = faults_->memory_free;
+    faults_->device = inner_.get();
+    faults_->compiled.clear();
   }
 
   absl::string_view Name() const override { return inner_->Name(); }
@@ -64,6 +70,7 @@ class FaultyBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<Plan>> Compile(const Tape& tape,
                                                 const Bindings& bindings) override {
     if (Fails()) return Lost();
+    faults_->compiled.push_back(bindings);
     return inner_->Compile(tape, bindings);
   }
   absl::StatusOr<Tick> Submit(Plan& plan, std::span<const std::byte> step) override {

@@ -1,8 +1,8 @@
 // The whole engine by simulation: random traces of calls on several sessions, checked each step.
 //
 // A trace comes from its seed: caps, row types, chunk, context, policies, and then appends, scores,
-// generations, cancels, pins, resets, and sessions that come and go. After every step and call:
-// nothing exceeds a cap, pages are those of the resident rows, rows plus dropped rows are the
+// generations, cancels, pins, purges, resets, and sessions that come and go. After every step and
+// call: nothing exceeds a cap, pages are those of the resident rows, rows plus dropped rows are the
 // tokens read, policy "none" holds every row, and a call that fails does so in a documented way and
 // keeps the log. The same seed gives the same tokens, whatever the number of threads.
 #include <algorithm>
@@ -78,7 +78,7 @@ class Trace {
   void Step() {
     Slot& slot = sessions_[Below(options_.max_sessions)];
     if (slot.session == nullptr) return Create(slot);
-    switch (Below(16)) {
+    switch (Below(19)) {
       case 0: return Destroy(slot);
       case 1: return Reset(slot);
       case 2:
@@ -90,6 +90,9 @@ class Trace {
       case 8:
       case 9: return DoAppend(slot);
       case 10: return DoRecall(slot);
+      case 16: return DoPin(slot);
+      case 17: return DoUnpin(slot);
+      case 18: return DoPurge(slot);
       default: return DoGenerate(slot);
     }
   }
@@ -187,6 +190,65 @@ class Trace {
     Note(status, slot.log);
   }
 
+  void DoPin(Slot& slot) {
+    const auto [from, to] = Range(slot);
+    what_ = absl::StrCat("pin ", from, " to ", to);
+    const size_t pinned = slot.session->pins().count();
+    ReadAgain(slot,
+              [&](Session::Progress progress) { return slot.session->Pin(from, to, progress); });
+    if (from < to && to <= slot.log.size() && slot.session->pins().count() > pinned) {
+      ASSERT_TRUE(slot.session->pins().Covers(from, to));
+    }
+  }
+
+  void DoUnpin(Slot& slot) {
+    const auto [from, to] = Range(slot);
+    what_ = absl::StrCat("unpin ", from, " to ", to);
+    ReadAgain(slot,
+              [&](Session::Progress progress) { return slot.session->Unpin(from, to, progress); });
+    if (from < to && to <= slot.log.size()) {
+      ASSERT_FALSE(slot.session->pins().Touches(from, to));
+    }
+  }
+
+  void DoPurge(Slot& slot) {
+    const auto [from, to] = Range(slot);
+    what_ = absl::StrCat("purge ", from, " to ", to);
+    const bool is_in = from < to && to <= slot.log.size();
+    if (is_in) {  // Erased whatever becomes of the call.
+      slot.log.erase(slot.log.begin() + static_cast<ptrdiff_t>(from),
+                     slot.log.begin() + static_cast<ptrdiff_t>(to));
+      slot.is_behind = true;
+    }
+    ReadAgain(slot,
+              [&](Session::Progress progress) { return slot.session->Purge(from, to, progress); });
+  }
+
+  /// A part of the log, or beyond.
+  std::pair<size_t, size_t> Range(const Slot& slot) {
+    const uint32_t from = Below(static_cast<uint32_t>(slot.log.size()) + 1);
+    return {from, from + Below(Below(3) == 0 ? 400 : 40)};
+  }
+
+  /// A call that may read the whole log anew.
+  void ReadAgain(Slot& slot, absl::FunctionRef<absl::Status(Session::Progress)> call) {
+    const uint32_t steps = Below(3) == 0 ? 1 + Below(6) : 0;  // Cancelled after so many.
+    uint32_t step = 0;
+    slot.session->ClearCancel();
+    const absl::Status status = call([&](uint64_t done, uint64_t total) {
+      EXPECT_LE(done, total);
+      EXPECT_LT(total, slot.log.size() + 1);
+      CheckInvariants(*engine_, pointers_);
+      return ++step != steps;
+    });
+    ASSERT_TRUE(status.ok() || absl::IsInvalidArgument(status) ||
+                absl::IsResourceExhausted(status) || (absl::IsCancelled(status) && step == steps))
+        << status;
+    if (status.ok() && step > 0) slot.is_behind = false;
+    if (!status.ok() && !absl::IsInvalidArgument(status)) slot.is_behind = true;
+    Note(status, slot.session->tokens());
+  }
+
   /// What a call that reads ids may leave behind.
   void Judge(Slot& slot, const absl::Status& status, std::span<const uint32_t> ids,
              bool was_cancelled) {
@@ -270,10 +332,24 @@ class Trace {
       if (!slot.is_behind) {
         ASSERT_GE(read + 1, slot.log.size());
       }
+      if (stats.rebased == 0) CheckPins(*slot.session, static_cast<size_t>(read));
       if (slot.evicts) continue;
       ASSERT_EQ(stats.evicted_total + stats.rebased, 0u);
       for (uint32_t count : slot.session->row_counts()) ASSERT_EQ(count, read);
       ASSERT_EQ(slot.session->next_position(), read);
+    }
+  }
+
+  /// Tokens that are pinned have a row in every head once they are read.
+  void CheckPins(const Session& session, size_t read) {
+    for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
+      const std::vector<uint32_t> positions = *session.ResidentPositions(h);
+      for (const auto& [first, last] : session.pins().list()) {
+        for (size_t at = first; at < std::min(last, read); ++at) {
+          ASSERT_TRUE(std::binary_search(positions.begin(), positions.end(), at))
+              << "token " << at << " of head " << h;
+        }
+      }
     }
   }
 

@@ -41,6 +41,18 @@ class FakeTables : public TableWriter {
   std::map<std::pair<uint32_t, size_t>, uint32_t> table;
 };
 
+TEST(PagePool, FreePagesAreThoseOfHeldSlabsThatNobodyHas) {
+  FakeHost host;
+  PagePool pool(10, 4, &host);
+  EXPECT_TRUE(pool.FreePages().empty()) << "no slab is held";
+  std::vector<PageId> taken;
+  for (int i = 0; i < 6; ++i) taken.push_back(*pool.Take());
+  pool.Give(taken[1]);
+  std::set<uint32_t> free;
+  for (const PageId page : pool.FreePages()) EXPECT_TRUE(free.insert(page.value).second);
+  EXPECT_EQ(free, (std::set<uint32_t>{taken[1].value, 6, 7}));
+}
+
 TEST(PagePool, HandsOutEveryPageOnceAndTakesThemBack) {
   FakeHost host;
   PagePool pool(10, 4, &host);

@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
+
+#include "tools/cormorant/interrupt.h"
 
 namespace cli {
 
@@ -15,6 +18,9 @@ const char kChatHelp[] =
     "/stats       tokens, cache and memory so far\n"
     "/save FILE   write the conversation as JSON messages\n"
     "/load FILE   forget this conversation and go on with a saved one\n"
+    "/pin [N]     never drop message N, counted from 1, or the last one; /unpin [N] lets it go\n"
+    "/purge [N]   erase message N, or the last one, and read the others again without it\n"
+    "/audit       what was dropped, when and why, as JSON (with --audit)\n"
     "/reset       forget this conversation\n"
     "/quit        end (as Ctrl-D does)\n"
     "/help        this list\n"
@@ -22,8 +28,8 @@ const char kChatHelp[] =
 
 namespace {
 
-constexpr const char* kCommands[] = {"/help",  "/stats", "/save", "/load",
-                                     "/reset", "/quit",  "/exit"};
+constexpr const char* kCommands[] = {"/help",  "/stats", "/save",  "/load", "/pin", "/unpin",
+                                     "/purge", "/audit", "/reset", "/quit", "/exit"};
 
 /// "of 8.0 MiB" or "no KV cap".
 std::string CapText(const corm_memory_stats& memory) {
@@ -75,6 +81,10 @@ Conversation::Next Conversation::Command(const std::string& name, const std::str
       std::fputs(kChatHelp, stderr);
     } else if (name == "/stats") {
       PrintStats();
+    } else if (name == "/pin" || name == "/unpin" || name == "/purge") {
+      OnMessage(name, argument);
+    } else if (name == "/audit") {
+      std::fprintf(stderr, "%s\n", AuditJson(session_.get()).dump().c_str());
     } else if (name == "/reset") {
       Start();
       std::fputs("The conversation is empty.\n", stderr);
@@ -91,6 +101,34 @@ Conversation::Next Conversation::Command(const std::string& name, const std::str
     std::fprintf(stderr, "%s\n", failure.what());
   }
   return Next::kGoOn;
+}
+
+void Conversation::OnMessage(const std::string& name, const std::string& number) {
+  char* json = nullptr;
+  Check(corm_session_get_messages(session_.get(), &json));
+  const TextPtr owner(json);
+  const size_t count = Json::parse(json).size();
+  char* end = nullptr;
+  const size_t chosen = number.empty() ? count : std::strtoull(number.c_str(), &end, 10);
+  if (chosen < 1 || chosen > count || (end != nullptr && *end != '\0')) {
+    throw Failure(
+        kFailed, name + " takes the number of a message; there are " + std::to_string(count) + ".");
+  }
+  Progress progress(output_, "reading again");
+  const InterruptScope scope;
+  if (name == "/purge") {
+    Check(corm_session_purge_message(session_.get(), chosen - 1, &Progress::OnProgress, &progress));
+    progress.Clear();
+    std::fprintf(stderr, "Message %zu is erased.\n", chosen);
+    return;
+  }
+  size_t from = 0, to = 0;
+  Check(corm_session_get_message_range(session_.get(), chosen - 1, &from, &to));
+  const auto change = name == "/pin" ? &corm_session_pin : &corm_session_unpin;
+  Check(change(session_.get(), from, to, &Progress::OnProgress, &progress));
+  progress.Clear();
+  std::fprintf(stderr, "Message %zu, %s tokens, %s.\n", chosen, FormatCount(to - from).c_str(),
+               name == "/pin" ? "is never dropped" : "may be dropped");
 }
 
 Conversation::Next Conversation::Turn(const std::string& text) {

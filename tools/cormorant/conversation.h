@@ -31,6 +31,8 @@ class Conversation {
  private:
   Next Command(const std::string& name, const std::string& argument);
   Next Turn(const std::string& text);
+  /// A command on message `number`, counted from 1; "" is the last one.
+  void OnMessage(const std::string& name, const std::string& number);
   void Start();
   void Save(const std::string& path) const;
   void Load(const std::string& path);

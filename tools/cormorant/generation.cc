@@ -84,6 +84,8 @@ Json AnswerJson(const Answer& answer, const corm_engine* engine, const corm_sess
       {"stop_reason", StopReason(answer)},
       {"memory", MemoryJson(engine)},
       {"kv", KvJson(session, EngineInfo(engine).layers)}};
+  Json audit = AuditJson(session);
+  if (audit["capacity"] > 0) json["audit"] = std::move(audit);
   if (!answer.error.empty()) json["error"] = answer.error;
   return json;
 }

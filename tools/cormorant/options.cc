@@ -203,6 +203,35 @@ void AddRankingOptions(CLI::App& command, CacheOptions& options) {
       ->check(CLI::IsMember({"session", "layer", "head"}).description(""));
 }
 
+/// What stays whatever happens, and what is known and left of the rest.
+void AddRetentionOptions(CLI::App& command, CacheOptions& options) {
+  const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
+    return command.add_option(name, value, help)->group(kCacheGroup);
+  };
+  add("--audit", options.audit,
+      "Keeps so many records of what was dropped, when and why, without text: with --json, and "
+      "/audit in a chat; 0: none")
+      ->capture_default_str();
+  command
+      .add_flag("--zero-pages", options.zero_pages,
+                "Overwrites the memory of rows on the device as soon as they leave the cache")
+      ->group(kCacheGroup);
+  add("--sinks", options.sinks, "First tokens that are never dropped")->capture_default_str();
+  command
+      .add_option_function<std::string>(
+          "--pin-prompt",
+          [&options](const std::string& choice) {
+            options.pin_prompt = choice == "on";
+            options.pin_prompt_given = true;
+          },
+          "Never drop the system prompt; with --raw, and if given, never drop the prompt")
+      ->expected(0, 1)
+      ->default_str("on")
+      ->type_name("on|off")
+      ->check(CLI::IsMember({"on", "off"}).description(""))
+      ->group(kCacheGroup);
+}
+
 }  // namespace
 
 void AddCacheOptions(CLI::App& command, CacheOptions& options) {
@@ -225,20 +254,7 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   add("--host-copy-seconds", options.host_copy_seconds,
       "Copies are overwritten after so long; 0: never")
       ->capture_default_str();
-  add("--sinks", options.sinks, "First tokens that are never dropped")->capture_default_str();
-  command
-      .add_option_function<std::string>(
-          "--pin-prompt",
-          [&options](const std::string& choice) {
-            options.pin_prompt = choice == "on";
-            options.pin_prompt_given = true;
-          },
-          "Never drop the system prompt; with --raw, and if given, never drop the prompt")
-      ->expected(0, 1)
-      ->default_str("on")
-      ->type_name("on|off")
-      ->check(CLI::IsMember({"on", "off"}).description(""))
-      ->group(kCacheGroup);
+  AddRetentionOptions(command, options);
 }
 
 void AddSamplingOptions(CLI::App& command, SamplingOptions& options) {
@@ -338,6 +354,8 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   api.recall = options.recall ? 1 : 0;
   api.host_copy_bytes = options.host_copies;
   api.host_copy_seconds = options.host_copy_seconds;
+  api.zero_pages = options.zero_pages ? 1 : 0;
+  api.audit = options.audit;
   corm_session* session = nullptr;
   Check(corm_session_create(engine, &api, &session));
   return SessionPtr(session);

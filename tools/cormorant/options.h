@@ -50,6 +50,8 @@ struct CacheOptions {
   bool recall = false;
   uint64_t host_copies = 0;
   double host_copy_seconds = 3600.0;
+  bool zero_pages = false;
+  uint32_t audit = 0;
   bool pin_prompt = true;
   bool pin_prompt_given = false;
 };

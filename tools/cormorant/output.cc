@@ -102,6 +102,13 @@ Json MemoryJson(const corm_engine* engine) {
               {"process_rss_peak", process.rss_peak_bytes}};
 }
 
+Json AuditJson(const corm_session* session) {
+  char* text = nullptr;
+  Check(corm_session_get_audit(session, &text));
+  const TextPtr owner(text);
+  return Json::parse(text);
+}
+
 Json KvJson(const corm_session* session, uint32_t layers) {
   const corm_kv_stats stats = KvStats(session);
   std::vector<double> rows(layers);

@@ -26,6 +26,8 @@ void WriteStdout(const void* data, size_t bytes);
 Json MemoryJson(const corm_engine* engine);
 /// kv{} of the documentation.
 Json KvJson(const corm_session* session, uint32_t layers);
+/// As corm_session_get_audit().
+Json AuditJson(const corm_session* session);
 corm_memory_stats MemoryStats(const corm_engine* engine);
 corm_kv_stats KvStats(const corm_session* session);
 corm_engine_info EngineInfo(const corm_engine* engine);

@@ -238,13 +238,17 @@ typedef struct corm_session_options {
                                compute again; 0 (default): none are made. The oldest go first. */
   double host_copy_seconds; /* A copy is overwritten and freed after so long, when the session is
                                next used; 0: never. Default 3600. */
+  int zero_pages;           /* Non-zero: memory of rows is overwritten with zeros on the device as
+                               soon as they leave the cache, for whatever reason; default 0. */
+  uint32_t audit;           /* Records that corm_session_get_audit() keeps, the newest, at most
+                               2^20; 0 (default): none. */
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
 CORM_API corm_status corm_session_create(corm_engine* engine, const corm_session_options* options,
                                          corm_session** session);
 CORM_API void corm_session_destroy(corm_session* session);
-/* Forgets everything: an empty session with the same options. */
+/* Forgets everything but the audit: an empty session with the same options. */
 CORM_API corm_status corm_session_reset(corm_session* session);
 /* Makes a running call on this session end with CORM_CANCELLED after its current step. */
 CORM_API void corm_session_cancel(corm_session* session);
@@ -281,6 +285,30 @@ CORM_API void corm_recall_result_init(corm_recall_result* result);
 CORM_API corm_status corm_session_recall(corm_session* session, const uint32_t* ids, size_t count,
                                          corm_progress_fn on_progress, void* user,
                                          corm_recall_result* result);
+
+/* Tokens [from, to) of the session, places counted from 0, are never dropped from now on. This is
+ * done at once where their rows are all in the cache and positions were never moved (`rebased` 0);
+ * else all tokens are read again, which takes as long as it says. When that is cancelled they are
+ * pinned, and the next call reads the rest. CORM_RESOURCE_EXHAUSTED, with nothing changed, when
+ * pinned tokens, `recent` and a step would not fit a head under the cap. CORM_INVALID_ARGUMENT when
+ * they are none of the session's tokens. */
+CORM_API corm_status corm_session_pin(corm_session* session, size_t from, size_t to,
+                                      corm_progress_fn on_progress, void* user);
+/* The opposite: they may leave again, as if they had just been read. `sinks` stay. */
+CORM_API corm_status corm_session_unpin(corm_session* session, size_t from, size_t to,
+                                        corm_progress_fn on_progress, void* user);
+/* Erases tokens [from, to) of the session, and all that came of them. Later tokens move down in the
+ * session; overwritten are its tokens, logits and copies of rows on the host, and on the device its
+ * pages, free pages and the working memory. The other tokens are then read again, for their rows
+ * had seen those that are gone: afterwards the session is one that never read them. When it is
+ * cancelled or fails on the way, everything is erased and the next call reads the rest; after
+ * CORM_UNAVAILABLE bytes may be left in a device that was lost. Messages whose tokens are all in
+ * the range are erased too; where a message is in it by a part the call is refused with
+ * CORM_FAILED_PRECONDITION, for its text would stay. Out of reach are memory that the process or a
+ * driver freed before (zero_pages leaves nothing of the device's in it), what the application
+ * holds, and text that was generated with them in view. */
+CORM_API corm_status corm_session_purge(corm_session* session, size_t from, size_t to,
+                                        corm_progress_fn on_progress, void* user);
 
 typedef struct corm_generate_options {
   size_t struct_size;
@@ -338,6 +366,23 @@ CORM_API corm_status corm_session_generate(corm_session* session,
  * reads it. */
 CORM_API corm_status corm_session_add_message(corm_session* session, const char* role,
                                               const char* content);
+enum { CORM_MESSAGE_PIN = 1 /* The tokens it becomes are never dropped. */ };
+/* As corm_session_add_message(); `flags` are CORM_MESSAGE_*. A pinned message stays pinned when the
+ * conversation is read again from the start. corm_session_reply() fails with
+ * CORM_RESOURCE_EXHAUSTED when it cannot be pinned as corm_session_pin() says; then
+ * corm_session_purge_message() takes it back. */
+CORM_API corm_status corm_session_add_message_with(corm_session* session, const char* role,
+                                                   const char* content, uint32_t flags);
+/* Tokens [*from, *to) that message `index`, counted from 0 as in corm_session_get_messages(),
+ * became with what the chat template puts around it. CORM_FAILED_PRECONDITION while it is not read,
+ * and where the template renders it in one piece with another. */
+CORM_API corm_status corm_session_get_message_range(const corm_session* session, size_t index,
+                                                    size_t* from, size_t* to);
+/* Erases a message and its tokens, as corm_session_purge() does; messages after it move down. Where
+ * the template renders those that are left in another way than they were read, all tokens are
+ * erased and the next reply reads the messages anew. */
+CORM_API corm_status corm_session_purge_message(corm_session* session, size_t index,
+                                                corm_progress_fn on_progress, void* user);
 /* Reads the messages added since the last reply through the model's chat template, then generates
  * the assistant's answer and adds it to the conversation. When the call fails before the first
  * token the messages stay pending. */
@@ -375,6 +420,16 @@ CORM_API corm_status corm_session_get_layer_rows(const corm_session* session, do
 CORM_API corm_status corm_session_get_positions(const corm_session* session, uint32_t layer,
                                                 uint32_t kv_head, uint32_t* positions,
                                                 size_t capacity, size_t* count);
+
+/* What was dropped, when and why, oldest first; never text:
+ * {"capacity": ..., "forgotten": records that had to make room for newer ones,
+ *  "records": [{"step": tokens seen by then, "layer": ..., "kv_head": ..., "cause": ...,
+ *               "rebased": times positions had been moved, "positions": [[first, last], ...]}]}
+ * Without layer and kv_head a record is about all heads. Positions are as in
+ * corm_session_get_positions(). Causes: "natural", "forced" (by the cap), "rebase"; and of whole
+ * caches that were read again, "recall", "pin", "lost" (with the device); "purge", whose positions
+ * are places of tokens in the session before it; "reset". */
+CORM_API corm_status corm_session_get_audit(const corm_session* session, char** json);
 
 /* ---- Descriptions, as JSON ------------------------------------------------------------------- */
 

@@ -1,0 +1,118 @@
+// Tokens that stay, tokens that are erased, and the record of what was dropped. See session.h.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/base/status.h"
+#include "runtime/base/units.h"
+#include "runtime/base/wipe.h"
+#include "runtime/engine/session.h"
+
+namespace cormorant {
+
+absl::Status Session::CheckRange(size_t from, size_t to) const {
+  if (from < to && to <= tokens_.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("tokens from ", from, " up to ", to,
+                                                 " are none of the session's ", tokens_.size()));
+}
+
+absl::Status Session::CanPin(size_t from, size_t to) const {
+  if (!cache_->evicts()) return absl::OkStatus();
+  TokenRanges kept = pins_;
+  kept.Add(0, options_.sinks);
+  kept.Add(from, to);
+  const EnginePlan& plan = engine_->plan();
+  const uint32_t share =
+      plan.capped ? plan.rows_per_head / engine_->options().max_sessions : plan.context;
+  const uint32_t rows = std::min(share, plan.context);
+  const uint64_t needed =
+      RoundUp(uint64_t{kept.count()} + cache_->recent() + plan.prefill_chunk, kPageRows);
+  if (needed <= rows) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("with tokens from ", from, " up to ", to, ", ", kept.count(),
+                   " would be pinned; they, the ", cache_->recent(), " newest rows and a step of ",
+                   plan.prefill_chunk, " need ", needed, " rows a head, and there is room for ",
+                   rows, ": pin less, raise the cap or lower --corm-recent"));
+}
+
+absl::Status Session::Pin(size_t from, size_t to, Progress progress) {
+  CORM_RETURN_IF_ERROR(CheckRange(from, to));
+  if (pins_.Covers(from, to)) return absl::OkStatus();
+  CORM_RETURN_IF_ERROR(CanPin(from, to));
+  pins_.Add(from, to);
+  return PinsChanged({{from, to}}, true, progress);
+}
+
+absl::Status Session::Unpin(size_t from, size_t to, Progress progress) {
+  CORM_RETURN_IF_ERROR(CheckRange(from, to));
+  if (!pins_.Touches(from, to)) return absl::OkStatus();
+  std::vector<TokenRanges::Range> pinned;  // What was not keeps its rank.
+  for (const auto& [first, last] : pins_.list()) {
+    pinned.emplace_back(std::max(first, from), std::min(last, to));
+  }
+  std::erase_if(pinned, [](const auto& range) { return range.first >= range.second; });
+  pins_.Remove(from, to);
+  return PinsChanged(pinned, false, progress);
+}
+
+absl::Status Session::PinsChanged(const std::vector<TokenRanges::Range>& ranges, bool is_pinned,
+                                  Progress progress) {
+  bool is_done = true;
+  engine_->Exclusively([&] {
+    for (const auto& [from, to] : ranges) {
+      is_done = is_done &&
+                cache_->SetPinned(static_cast<uint32_t>(from), static_cast<uint32_t>(to), is_pinned)
+                    .value_or(false);
+    }
+  });
+  if (is_done) return absl::OkStatus();
+  ForgetCache(DropCause::kPin);
+  return ReadRest(progress);
+}
+
+absl::Status Session::Purge(size_t from, size_t to, Progress progress) {
+  CORM_RETURN_IF_ERROR(CheckRange(from, to));
+  engine_->Exclusively([&] {
+    const auto first = static_cast<uint32_t>(from), last = static_cast<uint32_t>(to - 1);
+    if (audit_ == nullptr) return;
+    audit_->Add({.step = static_cast<uint32_t>(tokens_.size()),
+                 .rebased = cache_->stats().rebased,
+                 .cause = DropCause::kPurge,
+                 .positions = {{first, last}}});
+  });
+  WipeRange(&tokens_, from, to);
+  WipeAll(&pending_);
+  WipeAll(&logits_);
+  WipeAll(&top_);
+  pins_.Cut(from, to);
+  const absl::Status erased = engine_->Erase(*cache_);
+  GoOnFromLastToken();
+  if (!erased.ok()) return At("what was purged may not be overwritten on the device", erased);
+  return ReadRest(progress);
+}
+
+void Session::ForgetCache(DropCause cause) {
+  ForgetLogits();
+  engine_->Exclusively([&] {
+    cache_->NoteForgotten(cause);
+    cache_->Clear();
+  });
+  GoOnFromLastToken();
+}
+
+void Session::GoOnFromLastToken() {
+  pending_.assign(tokens_.end() - (tokens_.empty() ? 0 : 1), tokens_.end());
+}
+
+absl::Status Session::ReadRest(Progress progress) {
+  if (tokens_.empty()) return absl::OkStatus();
+  const std::span<const uint32_t> log = tokens_;
+  CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - 1), .pins = pins_.list()}, progress));
+  return ReadPending(WantLogits::kLast);
+}
+
+void Session::ReadAudit(absl::FunctionRef<void(const Audit& audit)> read) const {
+  static const Audit kNone(0);
+  engine_->Exclusively([&] { read(audit_ != nullptr ? *audit_ : kNone); });
+}
+
+}  // namespace cormorant
