@@ -90,6 +90,10 @@ class Compiler {
     EndRows();
     builder_.phases.push_back(MakeKvSpread());
   }
+  void Add(const KvScoreOp&) {
+    EndRows();
+    builder_.phases.push_back(MakeKvScore(heads_));
+  }
   void Add(const KvRebaseOp& op) {
     EndRows();
     builder_.phases.push_back(MakeKvRebase(op, heads_, builder_.geometry, *builder_.kernels));
@@ -119,7 +123,8 @@ void Compiler::SizeScratch() {
       tiles = std::max(tiles, count * kernels.tile_bytes(matmul->w.shape[1] / kBlock));
     } else if (const auto* attention = std::get_if<AttendOp>(&op)) {
       attend = std::max(attend, AttendScratchBytes(*attention, builder_));
-    } else if (std::holds_alternative<KvCompactOp>(op) || std::holds_alternative<KvRebaseOp>(op)) {
+    } else if (std::holds_alternative<KvCompactOp>(op) || std::holds_alternative<KvRebaseOp>(op) ||
+               std::holds_alternative<KvScoreOp>(op)) {
       heads = builder_.threads * HeadScratchBytes(builder_.geometry);
     }
   }

@@ -109,10 +109,11 @@ uint64_t AttendScratchBytes(const AttendOp& op, const PhaseBuilder& builder);
 std::unique_ptr<Phase> MakeKvAges(const KvAgesOp& op);
 /// Each thread has HeadScratchBytes at scratch + thread * that.
 std::unique_ptr<Phase> MakeKvCompact(uint64_t scratch);
+std::unique_ptr<Phase> MakeKvScore(uint64_t scratch);
 std::unique_ptr<Phase> MakeKvSpread();
 std::unique_ptr<Phase> MakeKvRebase(const KvRebaseOp& op, uint64_t scratch,
                                     const KvGeometry& geometry, const Kernels& kernels);
-/// Scratch of one thread for compaction and re-basing.
+/// Scratch of one thread for compaction, scores and re-basing.
 uint64_t HeadScratchBytes(const KvGeometry& geometry);
 
 PageShape ShapeOf(const KvGeometry& geometry);

@@ -1,7 +1,8 @@
-// Upkeep of the cache, head by head: ages, compaction, re-basing. Rare next to decode steps, so
-// plain loops over slots; bytes of rows move as they are.
+// Upkeep of the cache, head by head: marks, ages, compaction, re-basing. Rare next to decode steps,
+// so plain loops over slots; bytes of rows move as they are.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -29,22 +30,25 @@ class HeadRows {
   uint32_t& position(uint32_t slot) const { return Word(slot, layout_.positions); }
   uint32_t& last_important(uint32_t slot) const { return Word(slot, layout_.last_important); }
 
-  /// Calls f(position, last_important) for every row.
+  /// Calls f(slot, position, last_important) for every row.
   template <class F>
   void ForEachRow(F&& f) const {
     for (uint32_t slot = 0; slot < count_; slot += kPageRows) {
       const uint32_t* const positions = &position(slot);
       uint32_t* const marks = &last_important(slot);
       const uint32_t rows = std::min(kPageRows, count_ - slot);
-      for (uint32_t i = 0; i < rows; ++i) f(positions[i], marks[i]);
+      for (uint32_t i = 0; i < rows; ++i) f(slot + i, positions[i], marks[i]);
     }
   }
   bool IsEvictable(uint32_t position, uint32_t mark) const {
     return mark != kPinned && position < sequence_.recent_from;
   }
-  uint32_t Age(uint32_t position, uint32_t mark) const {
-    return AgeOf(sequence_, head_, position, mark);
+  uint32_t Age(uint32_t slot, uint32_t position, uint32_t mark) const {
+    const float value = sequence_.value_reach == 0 ? 0.0f : ValueMagnitudes(slot);
+    return AgeOf(sequence_, head_, position, mark, value);
   }
+  /// The sum of the magnitudes of a value as it is held, in the order of KvAgesOp.
+  float ValueMagnitudes(uint32_t slot) const;
 
   /// Two rows change places.
   void Swap(uint32_t a, uint32_t b) const {
@@ -59,6 +63,10 @@ class HeadRows {
     std::swap(last_important(a), last_important(b));
   }
 
+  /// Calls f(d, keys) for each dimension, with those of all rows of a slot's page as it holds them
+  /// (of q4_0 rows, rotated); 0 past the last row. [32]
+  template <class F>
+  void ForEachDimension(uint32_t slot, F&& f) const;
   /// The key as the page holds it: of q4_0 rows, rotated.
   void ReadKey(uint32_t slot, float* to) const {
     const uint8_t* at = page(slot);
@@ -104,6 +112,66 @@ class HeadRows {
   const uint32_t count_;
 };
 
+float HeadRows::ValueMagnitudes(uint32_t slot) const {
+  const uint8_t* const at = page(slot);
+  const uint32_t in = slot % kPageRows;
+  const uint8_t* const v = at + layout_.v;
+  const uint16_t* const scales = reinterpret_cast<const uint16_t*>(at + layout_.v_scale);
+  float sums[4] = {};
+  for (uint32_t d = 0; d < layout_.head_dim; d += 4) {
+    const float scale =
+        HasScales(layout_.v_type) ? F16ToF32(scales[layout_.VScaleIndex(in, d)]) : 1.0f;
+    for (uint32_t j = 0; j < 4; ++j) {
+      const uint32_t index = layout_.VIndex(in, d + j);
+      switch (layout_.v_type) {
+        case DType::kF16:
+          sums[j] += std::fabs(F16ToF32(reinterpret_cast<const uint16_t*>(v)[index]));
+          break;
+        case DType::kQ8_0:
+          sums[j] +=
+              std::fabs(scale * static_cast<float>(reinterpret_cast<const int8_t*>(v)[index]));
+          break;
+        default:
+          sums[j] += std::fabs(
+              scale * static_cast<float>((v[index] >> KvPageLayout::VShift(d + j) & 15) - 8));
+      }
+    }
+  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+template <class F>
+void HeadRows::ForEachDimension(uint32_t slot, F&& f) const {
+  const uint8_t* const k = page(slot) + layout_.k;
+  const uint16_t* const scales = reinterpret_cast<const uint16_t*>(page(slot) + layout_.k_scale);
+  const uint32_t rows = std::min(kPageRows, count_ - slot);
+  float keys[kPageRows] = {}, factors[kPageRows] = {};
+  for (uint32_t d = 0; d < layout_.head_dim; ++d) {
+    if (HasScales(layout_.k_type) && d % kBlock == 0) {
+      for (uint32_t r = 0; r < rows; ++r) factors[r] = F16ToF32(scales[layout_.KScaleIndex(r, d)]);
+    }
+    switch (layout_.k_type) {
+      case DType::kF16:
+        for (uint32_t r = 0; r < rows; ++r) {
+          keys[r] = F16ToF32(reinterpret_cast<const uint16_t*>(k)[layout_.KIndex(r, d)]);
+        }
+        break;
+      case DType::kQ8_0:
+        for (uint32_t r = 0; r < rows; ++r) {
+          keys[r] = factors[r] *
+                    static_cast<float>(reinterpret_cast<const int8_t*>(k)[layout_.KIndex(r, d)]);
+        }
+        break;
+      default:
+        for (uint32_t r = 0; r < rows; ++r) {
+          const int bits = k[layout_.KIndex(r, d)] >> KvPageLayout::KShift(d) & 15;
+          keys[r] = factors[r] * static_cast<float>(bits - 8);
+        }
+    }
+    f(d, keys);
+  }
+}
+
 /// Items are heads.
 class HeadPhase : public Phase {
  public:
@@ -119,9 +187,9 @@ class KvAges final : public HeadPhase {
     const RankBy rank_by = replay.step.sequence(0).rank_by;
     uint32_t* ages = replay.At<uint32_t>(op_.ages) + uint64_t{head} * (kAgeBins + 1);
     std::fill_n(ages, kAgeBins + 1, 0u);
-    rows.ForEachRow([&](uint32_t position, uint32_t mark) {
+    rows.ForEachRow([&](uint32_t slot, uint32_t position, uint32_t mark) {
       if (!rows.IsEvictable(position, mark)) return;
-      const uint32_t age = rows.Age(position, mark);
+      const uint32_t age = rows.Age(slot, position, mark);
       ++ages[AgeBin(rank_by, age)];
       if (age >= natural_age) ++ages[kAgeBins];
     });
@@ -156,11 +224,10 @@ class KvCompact final : public HeadPhase {
     if (evict == 0) return;
     // The greatest age first, then the lowest position, which is looked up on a tie alone.
     uint64_t* order = HeadScratch(replay, scratch_, thread).order;
-    uint32_t evictable = 0, slot = 0;
-    rows.ForEachRow([&](uint32_t position, uint32_t mark) {
-      const uint64_t age = rows.Age(position, mark);
-      if (rows.IsEvictable(position, mark)) order[evictable++] = age << 32 | slot;
-      ++slot;
+    uint32_t evictable = 0;
+    rows.ForEachRow([&](uint32_t slot, uint32_t position, uint32_t mark) {
+      if (!rows.IsEvictable(position, mark)) return;
+      order[evictable++] = uint64_t{rows.Age(slot, position, mark)} << 32 | slot;
     });
     CORM_CHECK(evict <= evictable);
     std::nth_element(order, order + evict - 1, order + evictable, [&](uint64_t a, uint64_t b) {
@@ -236,36 +303,46 @@ class KvRebase final : public HeadPhase {
   const Kernels& kernels_;
 };
 
-/// Marks go to a window over positions, spread there, and come back to their rows. Windows follow
+constexpr uint32_t kMarkWindow = 2048;
+constexpr uint32_t kMarksBeside = kSpreadMost;  // Positions seen on either side of a row's own.
+static_assert(kPoolMost <= kMarksBeside);
+using Marks = std::array<int32_t, kMarkWindow + 2 * kMarksBeside>;  // Words, by position.
+
+/// Gives each row that is not pinned its new mark: change(before, &after) makes those of a window
+/// over positions from those before; where there is no row that has one, it is 0. Windows follow
 /// each other in ascending order: marks ahead are still as they were, those behind are carried.
+template <class F>
+void RewriteMarks(const HeadRows& rows, uint32_t end, F&& change) {
+  Marks before{}, after;
+  for (uint32_t at = 0; at < end; at += kMarkWindow) {
+    std::copy_n(&before[kMarkWindow], kMarksBeside, before.data());
+    std::fill(before.begin() + kMarksBeside, before.end(), 0);
+    rows.ForEachRow([&](uint32_t, uint32_t position, uint32_t mark) {
+      if (position - at >= kMarkWindow + kMarksBeside || mark == kPinned) return;  // Or below `at`.
+      before[kMarksBeside + position - at] = static_cast<int32_t>(mark);
+    });
+    change(before, &after);
+    rows.ForEachRow([&](uint32_t, uint32_t position, uint32_t& mark) {
+      if (position - at >= kMarkWindow || mark == kPinned) return;
+      mark = static_cast<uint32_t>(after[kMarksBeside + position - at]);
+    });
+  }
+}
+
 class KvSpread final : public HeadPhase {
  public:
   void Run(const Replay& replay, uint32_t head, uint32_t) const override {
-    const uint32_t fade = replay.step.sequence(0).fade;
-    if (fade == 0) return;
-    const HeadRows rows(replay, head);
-    const uint32_t end = replay.step.sequence(0).position_clock;
-    Marks before{}, after;
-    for (uint32_t at = 0; at < end; at += kWindow) {
-      std::copy_n(&before[kWindow], kSpreadMost, before.data());
-      std::fill(before.begin() + kSpreadMost, before.end(), 0);
-      rows.ForEachRow([&](uint32_t position, uint32_t mark) {
-        if (position - at >= kWindow + kSpreadMost || mark == kPinned) return;  // Or below `at`.
-        before[kSpreadMost + position - at] = static_cast<int32_t>(mark);
-      });
-      Spread(before, static_cast<int32_t>(fade), &after);
-      rows.ForEachRow([&](uint32_t position, uint32_t& mark) {
-        if (position - at >= kWindow || mark == kPinned) return;
-        mark = static_cast<uint32_t>(after[kSpreadMost + position - at]);
-      });
-    }
+    const StepSequence& sequence = replay.step.sequence(0);
+    if (sequence.fade == 0) return;
+    RewriteMarks(HeadRows(replay, head), sequence.position_clock,
+                 [&](const Marks& before, Marks* after) {
+                   Spread(before, static_cast<int32_t>(sequence.fade), after);
+                 });
   }
 
  private:
-  static constexpr uint32_t kWindow = 2048;
-  using Marks = std::array<int32_t, kWindow + 2 * kSpreadMost>;  // Below 2^31, as clocks are.
-
-  /// The best of each mark and its neighbours'. A distance is a sum of strides, and so is its cost.
+  /// The best of each mark and its neighbours', which are below 2^31, as clocks are. A distance is
+  /// a sum of strides, and so is its cost.
   static void Spread(const Marks& before, int32_t fade, Marks* after) {
     *after = before;
     Marks other = before;
@@ -281,6 +358,76 @@ class KvSpread final : public HeadPhase {
 };
 static_assert(kSpreadMost == 1 + 2 + 4 + 8 + 1);
 
+class KvScore final : public HeadPhase {
+ public:
+  explicit KvScore(uint64_t scratch) : scratch_(scratch) {}
+  void Run(const Replay& replay, uint32_t head, uint32_t thread) const override {
+    const StepSequence& sequence = replay.step.sequence(0);
+    const HeadRows rows(replay, head);
+    switch (sequence.score_by) {
+      case ScoreBy::kNone: break;
+      case ScoreBy::kPooledAttention: RewriteMarks(rows, sequence.position_clock, Pool); break;
+      case ScoreBy::kKeyDifference:
+        ScoreKeys(rows, replay.kv->geometry.head_dim, HeadScratch(replay, scratch_, thread).key);
+    }
+  }
+
+ private:
+  static void Pool(const Marks& before, Marks* after) {
+    for (size_t i = kPoolMost; i < before.size() - kPoolMost; ++i) {
+      uint64_t sum = 0;
+      for (size_t near = i - kPoolMost; near <= i + kPoolMost; ++near) {
+        sum += static_cast<uint32_t>(before[near]);
+      }
+      (*after)[i] = static_cast<int32_t>(sum / (2 * kPoolMost + 1));
+    }
+  }
+
+  /// `mean` is scratch for the mean of unit keys, times their number. [E]
+  static void ScoreKeys(const HeadRows& rows, uint32_t head_dim, float* mean) {
+    std::fill_n(mean, head_dim, 0.0f);
+    for (uint32_t slot = 0; slot < rows.count(); slot += kPageRows) AddUnitKeys(rows, slot, mean);
+    double square = 0.0;
+    for (uint32_t d = 0; d < head_dim; ++d) square += double{mean[d]} * double{mean[d]};
+    const float mean_inverse = InverseLength(static_cast<float>(square));
+    for (uint32_t slot = 0; slot < rows.count(); slot += kPageRows) {
+      float squares[kPageRows] = {}, products[kPageRows] = {};
+      rows.ForEachDimension(slot, [&](uint32_t d, const float* keys) {
+        for (uint32_t r = 0; r < kPageRows; ++r) squares[r] += keys[r] * keys[r];
+        for (uint32_t r = 0; r < kPageRows; ++r) products[r] += keys[r] * mean[d];
+      });
+      for (uint32_t r = 0; r < kPageRows && slot + r < rows.count(); ++r) {
+        uint32_t& mark = rows.last_important(slot + r);
+        const float cosine = products[r] * InverseLength(squares[r]) * mean_inverse;
+        const float difference = std::max(0.0f, 1.0f - cosine) * float{kAttentionUnits};
+        if (mark != kPinned) mark = static_cast<uint32_t>(std::lrint(difference));
+      }
+    }
+  }
+
+  static void AddUnitKeys(const HeadRows& rows, uint32_t slot, float* mean) {
+    float squares[kPageRows] = {};
+    rows.ForEachDimension(slot, [&](uint32_t, const float* keys) {
+      for (uint32_t r = 0; r < kPageRows; ++r) squares[r] += keys[r] * keys[r];
+    });
+    for (float& square : squares) square = InverseLength(square);
+    rows.ForEachDimension(slot, [&](uint32_t d, const float* keys) {
+      float sums[8] = {};  // That do not wait for each other.
+      for (uint32_t r = 0; r < kPageRows; r += 8) {
+        for (uint32_t j = 0; j < 8; ++j) sums[j] += keys[r + j] * squares[r + j];
+      }
+      mean[d] += std::accumulate(sums, sums + 8, 0.0f);
+    });
+  }
+
+  /// 1 / sqrt(square), or 0 of zeros.
+  static float InverseLength(float square) {
+    return square > 0.0f ? 1.0f / std::sqrt(square) : 0.0f;
+  }
+
+  const uint64_t scratch_;
+};
+
 }  // namespace
 
 uint64_t HeadScratchBytes(const KvGeometry& geometry) {
@@ -294,6 +441,9 @@ std::unique_ptr<Phase> MakeKvAges(const KvAgesOp& op) {
 }
 std::unique_ptr<Phase> MakeKvCompact(uint64_t scratch) {
   return std::make_unique<KvCompact>(scratch);
+}
+std::unique_ptr<Phase> MakeKvScore(uint64_t scratch) {
+  return std::make_unique<KvScore>(scratch);
 }
 std::unique_ptr<Phase> MakeKvSpread() {
   return std::make_unique<KvSpread>();

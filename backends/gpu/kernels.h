@@ -15,6 +15,7 @@ const Kernel& TopKKernel();
 
 const Kernel& KvAgesKernel();
 const Kernel& KvCompactKernel();
+const Kernel& KvScoreKernel();
 const Kernel& KvSpreadKernel();
 const Kernel& KvRebaseKernel();
 const Kernel& KvWriteKernel();

@@ -3,6 +3,7 @@
 #include "shaders/gpu/kv_ages.cuh"
 #include "shaders/gpu/kv_compact.cuh"
 #include "shaders/gpu/kv_rebase.cuh"
+#include "shaders/gpu/kv_score.cuh"
 #include "shaders/gpu/kv_spread.cuh"
 #include "shaders/gpu/kv_write.cuh"
 
@@ -18,6 +19,10 @@ const Kernel& KvCompactKernel() {
 }
 const Kernel& KvRebaseKernel() {
   static const Kernel kernel = GPU_HANDLE("kv_rebase", KvRebaseArguments, kernels::KvRebase);
+  return kernel;
+}
+const Kernel& KvScoreKernel() {
+  static const Kernel kernel = GPU_HANDLE("kv_score", KvScoreArguments, kernels::KvScore);
   return kernel;
 }
 const Kernel& KvSpreadKernel() {

@@ -67,6 +67,7 @@ class LaunchBuilder {
   void Add(const KvAgesOp& op);
   void Add(const KvCompactOp& op);
   void Add(const KvSpreadOp& op);
+  void Add(const KvScoreOp& op);
   void Add(const KvRebaseOp& op);
   /// Where scratch holds x in 15 bits, for products with block types.
   struct QuantizedX {

@@ -17,7 +17,7 @@ constexpr uint32_t kSplitHeadsMost = 8;  // Query heads of a block.
 constexpr uint32_t kHeadThreads = 128;   // Of kernels with a block a head, and of split attention.
 
 // What shaders/gpu/step.cuh has in words.
-static_assert(sizeof(StepSequence) == 17 * 4 && offsetof(StepSequence, fade) == 16 * 4);
+static_assert(sizeof(StepSequence) == 19 * 4 && offsetof(StepSequence, value_reach) == 18 * 4);
 static_assert(offsetof(StepHeader, evict_at) == 9 * 4 && offsetof(StepHeader, heads) == 3 * 4);
 
 /// The query heads of a KV head in even parts of at most `most`.
@@ -144,6 +144,11 @@ void LaunchBuilder::Add(const KvAgesOp& op) {
 void LaunchBuilder::Add(const KvSpreadOp&) {
   const KvSpreadArguments arguments = {Cache(0)};
   Emit(KvSpreadKernel(), {geometry_.heads(), 1, 1}, kHeadThreads, arguments);
+}
+
+void LaunchBuilder::Add(const KvScoreOp&) {
+  const KvScoreArguments arguments = {Cache(0)};
+  Emit(KvScoreKernel(), {geometry_.heads(), 1, 1}, kHeadThreads, arguments);
 }
 
 void LaunchBuilder::Add(const KvCompactOp&) {

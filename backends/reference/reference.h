@@ -83,5 +83,6 @@ void Run(const KvAgesOp& op, Replay& replay);
 void Run(const KvCompactOp& op, Replay& replay);
 void Run(const KvRebaseOp& op, Replay& replay);
 void Run(const KvSpreadOp& op, Replay& replay);
+void Run(const KvScoreOp& op, Replay& replay);
 
 }  // namespace cormorant::reference

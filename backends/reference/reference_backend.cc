@@ -82,7 +82,8 @@ ScratchSizes SizeScratch(const Tape& tape, const KvGeometry& geometry) {
     }
     const bool is_attend = std::holds_alternative<AttendOp>(op);
     if (is_attend || std::holds_alternative<KvCompactOp>(op) ||
-        std::holds_alternative<KvRebaseOp>(op) || std::holds_alternative<KvSpreadOp>(op)) {
+        std::holds_alternative<KvRebaseOp>(op) || std::holds_alternative<KvSpreadOp>(op) ||
+        std::holds_alternative<KvScoreOp>(op)) {
       sizes.slots = uint64_t{geometry.pages_per_head} * kPageRows;
       sizes.head_dim = geometry.head_dim;
       sizes.rows = std::max(sizes.rows, is_attend ? sizes.slots : 1);

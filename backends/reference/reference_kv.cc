@@ -42,6 +42,12 @@ class HeadRows {
   }
   void ReadK(uint32_t slot, float* to) const { Read(slot, kK, to); }
   void ReadV(uint32_t slot, float* to) const { Read(slot, kV, to); }
+  /// The sum of the magnitudes of a value as it is held, in the order of KvAgesOp.
+  float ValueMagnitudes(uint32_t slot) const {
+    float sums[4] = {};
+    for (uint32_t d = 0; d < layout_.head_dim; ++d) sums[d % 4] += std::fabs(Held(slot, kV, d));
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  }
   void WriteK(uint32_t slot, const float* from) const { Write(slot, kK, from); }
   void WriteV(uint32_t slot, const float* from) const { Write(slot, kV, from); }
 
@@ -104,6 +110,8 @@ class HeadRows {
   static uint32_t Shift(Side side, uint32_t dim) {
     return side == kK ? KvPageLayout::KShift(dim) : KvPageLayout::VShift(dim);
   }
+  /// A dimension of a row; of q4_0 rows, rotated.
+  float Held(uint32_t slot, Side side, uint32_t dim) const;
   void Read(uint32_t slot, Side side, float* to) const;
   void Write(uint32_t slot, Side side, const float* from) const;
   void WriteHalfBytes(uint32_t slot, Side side, const float* from) const;
@@ -127,17 +135,16 @@ T* HeadRows::Part(uint32_t slot, uint32_t offset) const {
   return reinterpret_cast<T*>(slab + in_slab + offset);
 }
 
+float HeadRows::Held(uint32_t slot, Side side, uint32_t dim) const {
+  if (Type(side) == DType::kF16) return F16ToF32(Half(slot, side, dim));
+  const float quant = Type(side) == DType::kQ8_0
+                          ? static_cast<float>(Quant(slot, side, dim))
+                          : static_cast<float>(HalfByte(slot, side, dim)) - 8.0f;
+  return F16ToF32(Scale(slot, side, dim)) * quant;
+}
+
 void HeadRows::Read(uint32_t slot, Side side, float* to) const {
-  for (uint32_t d = 0; d < layout_.head_dim; ++d) {
-    if (Type(side) == DType::kF16) {
-      to[d] = F16ToF32(Half(slot, side, d));
-      continue;
-    }
-    const float quant = Type(side) == DType::kQ8_0
-                            ? static_cast<float>(Quant(slot, side, d))
-                            : static_cast<float>(HalfByte(slot, side, d)) - 8.0f;
-    to[d] = F16ToF32(Scale(slot, side, d)) * quant;
-  }
+  for (uint32_t d = 0; d < layout_.head_dim; ++d) to[d] = Held(slot, side, d);
   if (Type(side) == DType::kQ4_0) Rotate(to, layout_.head_dim);
 }
 
@@ -204,7 +211,8 @@ bool IsEvictable(const StepSequence& sequence, const HeadRows& rows, uint32_t sl
 }
 
 uint32_t Age(const StepSequence& sequence, const HeadRows& rows, uint32_t slot) {
-  return AgeOf(sequence, rows.head(), rows.position(slot), rows.last_important(slot));
+  const float value = sequence.value_reach == 0 ? 0.0f : rows.ValueMagnitudes(slot);
+  return AgeOf(sequence, rows.head(), rows.position(slot), rows.last_important(slot), value);
 }
 
 /// o = sum_s a_s V[s], a = softmax(scale q.K) over the first `visible` of the dequantized rows in
@@ -299,6 +307,43 @@ void MarkLeaving(const StepSequence& sequence, const HeadRows& rows, uint32_t re
     return age_a != age_b ? age_a > age_b : rows.position(a) < rows.position(b);
   });
   for (uint32_t j = 0; j < count; ++j) scratch.leaves[scratch.order[j]] = 1;
+}
+
+void PoolMarks(const HeadRows& rows, uint32_t resident, Scratch& scratch) {
+  for (uint32_t s = 0; s < resident; ++s) scratch.marks[s] = rows.last_important(s);
+  for (uint32_t s = 0; s < resident; ++s) {
+    if (scratch.marks[s] == kPinned) continue;
+    uint64_t sum = 0;
+    for (uint32_t near = 0; near < resident; ++near) {
+      const int64_t distance = std::abs(int64_t{rows.position(s)} - rows.position(near));
+      if (scratch.marks[near] == kPinned || distance > int64_t{kPoolMost}) continue;
+      sum += scratch.marks[near];
+    }
+    rows.last_important(s) = static_cast<uint32_t>(sum / (2 * kPoolMost + 1));
+  }
+}
+
+void ScoreKeys(const HeadRows& rows, uint32_t resident, Scratch& scratch) {
+  const uint32_t head_dim = static_cast<uint32_t>(scratch.sums.size());
+  float* const key = scratch.k.data();
+  const auto inverse = [](double square) { return square > 0.0 ? 1.0 / std::sqrt(square) : 0.0; };
+  std::fill(scratch.sums.begin(), scratch.sums.end(), 0.0);  // Of unit keys: a multiple of m.
+  for (uint32_t s = 0; s < resident; ++s) {
+    rows.ReadK(s, key);
+    const double factor = inverse(Dot(key, key, head_dim));
+    for (uint32_t d = 0; d < head_dim; ++d) scratch.sums[d] += factor * double{key[d]};
+  }
+  double square = 0.0;
+  for (double sum : scratch.sums) square += sum * sum;
+  for (uint32_t s = 0; s < resident; ++s) {
+    if (rows.last_important(s) == kPinned) continue;
+    rows.ReadK(s, key);
+    double cosine = 0.0;
+    for (uint32_t d = 0; d < head_dim; ++d) cosine += double{key[d]} * scratch.sums[d];
+    cosine *= inverse(Dot(key, key, head_dim)) * inverse(square);
+    const double difference = std::max(0.0, 1.0 - cosine);
+    rows.last_important(s) = static_cast<uint32_t>(std::lround(difference * kAttentionUnits));
+  }
 }
 
 /// Turns the key of a row by `positions`, through the bytes of its type.
@@ -398,6 +443,14 @@ void Run(const KvRebaseOp& op, Replay& replay) {
       TurnKey(op.rope, factors, rows, scratch.order[j], static_cast<double>(positions),
               scratch.k.data());
     }
+  });
+}
+
+void Run(const KvScoreOp&, Replay& replay) {
+  const ScoreBy score_by = replay.step.sequence(0).score_by;
+  ForEachHead(replay, [&](uint32_t, const HeadRows& rows, uint32_t resident) {
+    if (score_by == ScoreBy::kPooledAttention) PoolMarks(rows, resident, *replay.scratch);
+    if (score_by == ScoreBy::kKeyDifference) ScoreKeys(rows, resident, *replay.scratch);
   });
 }
 

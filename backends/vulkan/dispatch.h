@@ -106,6 +106,7 @@ class DispatchBuilder {
   void Add(const KvAgesOp& op);
   void Add(const KvCompactOp& op);
   void Add(const KvSpreadOp& op);
+  void Add(const KvScoreOp& op);
   void Add(const KvRebaseOp& op);
   MatMulArguments MatMulOf(const MatMulOp& op) const;
   void AddMatVec(const MatMulOp& op);
@@ -113,6 +114,8 @@ class DispatchBuilder {
   void AddMatMulDot(const MatMulOp& op);
   /// matmul or matmul_dot: a workgroup makes a tile of outputs.
   Dispatch& EmitTiles(const Shader& shader, const MatMulOp& op, const MatMulArguments& arguments);
+  /// A kernel that rewrites marks, a workgroup a head.
+  void AddMarks(const Shader& shader);
   void AddSplitAttend(const AttendOp& op);
   void AddTiledAttend(const AttendOp& op);
 

@@ -157,14 +157,22 @@ std::vector<Range> DispatchBuilder::WholeCache() const {
           Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
 }
 
-void DispatchBuilder::Add(const KvSpreadOp&) {
+void DispatchBuilder::AddMarks(const Shader& shader) {
   const struct {
     VkDeviceAddress step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head;
   } arguments = {at_.step, at_.slabs, at_.tables, pages_per_slab_, geometry_.pages_per_head};
-  Emit(kShader_kv_spread, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments)
-      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false),
-                 Layers(Resource::kStamps, 0, geometry_.layers, true)};
+  Emit(shader, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments).ranges = {
+      Layers(Resource::kRows, 0, geometry_.layers, false),
+      Layers(Resource::kStamps, 0, geometry_.layers, true)};
+}
+
+void DispatchBuilder::Add(const KvSpreadOp&) {
+  AddMarks(kShader_kv_spread);
+}
+
+void DispatchBuilder::Add(const KvScoreOp&) {
+  AddMarks(kShader_kv_score);
 }
 
 void DispatchBuilder::Add(const KvCompactOp&) {

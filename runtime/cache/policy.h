@@ -58,6 +58,8 @@ struct EvictionRules {
   float importance_scale = 1.0f;
   uint32_t reach = 0;  // Steps that each doubling of a share past the threshold counts for.
   uint32_t fade = 0;   // Steps that a position of distance from an important row costs; 0: all.
+  ScoreBy score_by = ScoreBy::kNone;
+  uint32_t value_reach = 0;  // Steps that each doubling of the size of a row's value counts for.
 };
 
 struct PolicyOption {

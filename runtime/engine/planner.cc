@@ -393,6 +393,7 @@ absl::Status TooSmall(const Problem& problem, const EnginePlan& plan) {
 
 Tape AgesTape(const KvGeometry& geometry) {
   TapeBuilder builder(1, 1);
+  builder.Add(KvScoreOp{});
   builder.Add(KvSpreadOp{});
   builder.Add(KvAgesOp{builder.Out(DType::kU32, {geometry.heads(), kAgeBins + 1, 1})});
   return std::move(builder).Finish();

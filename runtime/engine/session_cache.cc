@@ -131,7 +131,10 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.recent_from = next_position_ - std::min(next_position_, rules.recent);
   s.reach = rules.reach;
   s.fade = rules.fade;
-  const uint32_t lead = kDoublingsMost * rules.reach;  // What stamps may be ahead of the clock.
+  s.score_by = rules.score_by;
+  s.value_reach = rules.value_reach;
+  // What stamps may be ahead of the clock, and the age of a row whose value has size 1.
+  const uint32_t lead = kDoublingsMost * rules.reach + kDoublingsMost / 2 * rules.value_reach;
   s.natural_age = rules.natural_age == kNever ? kNever : rules.natural_age + lead;
   s.next_position = next_position_;
   return s;
@@ -196,6 +199,8 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   absl::Status left = CopyDropped(part, cut.evict);
   left.Update(Leave(part, cut.evict, ages, drop.cause));
   part.brought.clear();  // Rows have moved.
+  // Pooled marks are no sums that more can be added to.
+  if (settings_.rules.score_by == ScoreBy::kPooledAttention) observed_ = settings_.rules.observed;
   kv.Dropped(cut.evict);
   evicted_total_ += cut.total;
   evicted_forced_ += cut.total - cut.natural;

@@ -20,7 +20,9 @@ constexpr uint32_t kReach = 64;
 constexpr uint32_t kFade = 64;
 constexpr float kCappedScale = 4.0f;
 
-constexpr PolicyOption kOptions[] = {
+}  // namespace
+
+extern const PolicyOption kCormOptions[kCormOptionCount] = {
     {"--corm-window",
      "queries for which a row must have been minor to leave (256; with a cap: rows leave under "
      "pressure only, unless given)"},
@@ -39,7 +41,7 @@ constexpr PolicyOption kOptions[] = {
     kSessionBudgetOption,
 };
 
-EvictionRules Rules(const PolicyOptions& options) {
+EvictionRules CormRules(const PolicyOptions& options) {
   EvictionRules rules;
   rules.evicts = true;
   rules.judges = true;
@@ -59,11 +61,9 @@ EvictionRules Rules(const PolicyOptions& options) {
   return rules;
 }
 
-}  // namespace
-
 extern const PolicyDef kPolicy_corm;
 const PolicyDef kPolicy_corm = {
     "corm", "drops rows that no recent query gave its share of attention, oldest such row first",
-    kOptions, Rules};
+    kCormOptions, CormRules};
 
 }  // namespace cormorant

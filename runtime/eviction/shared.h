@@ -10,6 +10,11 @@ constexpr PolicyOption kSessionBudgetOption = {
 constexpr PolicyOption kHeadBudgetOption = {
     "--head-budget", "heads that share room: of a session, of a layer, or each its own (default)"};
 
+/// What corm and corm-values have in common.
+constexpr size_t kCormOptionCount = 8;
+extern const PolicyOption kCormOptions[kCormOptionCount];
+EvictionRules CormRules(const PolicyOptions& options);
+
 /// Rows are ranked by attention that queries gave them, summed, head by head. All queries of a step
 /// count, and the sums never begin anew.
 inline EvictionRules SumsOfAttention(const PolicyOptions& options, RankBy rank_by) {

@@ -199,11 +199,16 @@ struct TopKOp {
 /// Row s < counts[h] of head h is evictable when its last_important is not kPinned and its position
 /// is below `recent_from`. Its age, never negative, is by the sequence's rank_by (step.h):
 ///
-///   last_important   clock + kDoublingsMost * reach - last_important
+///   last_important   clock + kDoublingsMost * (reach + value_reach) - last_important
+///                    - Reach(max(1, kValueUnits * sum_d |V[s,d]|), value_reach)
 ///   position         position_clock - position
 ///   hash             HashAge(h, position)
 ///   attention        AttentionAge(last_important, 1)
 ///   mean attention   AttentionAge(last_important, position_clock - position)
+///
+/// The sum is in f32: those of d mod 4 = 0, 1, 2 and 3, d ascending, then (s0 + s1) + (s2 + s3),
+/// each rounded to nearest even; of q4_0 values it is of the row as it is held, rotated.
+/// (Magnitudes are exact in f32, so every backend has the same sum.)
 ///
 /// ages[h,b] counts evictable rows in age bin b (AgeBin below); ages[h,kAgeBins] counts evictable
 /// rows with age >= natural_age. Every element is written.
@@ -245,11 +250,32 @@ struct KvRebaseOp {
 /// before the op. Nothing is written where the sequence's fade (step.h) is 0.
 struct KvSpreadOp {};
 
-using Op = std::variant<EmbedOp, RmsNormOp, MatMulOp, ActOp, RopeOp, KvWriteOp, AttendOp,
-                        GatherRowsOp, TopKOp, KvAgesOp, KvCompactOp, KvRebaseOp, KvSpreadOp>;
+/// Gives rows of all heads of sequence 0 the marks they are ranked by, as its score_by (step.h)
+/// says. What the last_important of a row s < counts[h] of head h becomes if it is not kPinned:
+///
+///   none              it stays.
+///   pooled attention  sum of mark(p) / 5, rounded down, over the five positions p up to kPoolMost
+///                     from the row's own: mark(p) is the last_important, as it was before the op,
+///                     of the head's row at p; 0 where there is none or it is pinned. Exact.
+///                     (SnapKV, arXiv 2404.14469: a mean over a kernel of 5.)
+///   key difference    kAttentionUnits * (1 - cos(K[s], m)), rounded to an integer: m = the mean of
+///                     K[r] / |K[r]| over the rows r < counts[h], K as the cache holds them,
+///                     dequantized. The cosine of zeros is 0, and what they add to m. (KeyDiff,
+///                     arXiv 2504.15364.)
+///
+/// Error of a key difference: 1 + kAttentionUnits * 1e-5 / |m|. A backend may leave q4_0 keys
+/// rotated, which leaves cosines as they are.
+struct KvScoreOp {};
+
+using Op =
+    std::variant<EmbedOp, RmsNormOp, MatMulOp, ActOp, RopeOp, KvWriteOp, AttendOp, GatherRowsOp,
+                 TopKOp, KvAgesOp, KvCompactOp, KvRebaseOp, KvSpreadOp, KvScoreOp>;
 
 /// Positions over which KvSpread looks, either way.
 constexpr uint32_t kSpreadMost = 16;
+
+/// Positions over which KvScore pools, either way.
+constexpr uint32_t kPoolMost = 2;
 
 /// Most numbers of a row that TopK finds.
 constexpr uint32_t kTopKMax = 1024;
@@ -302,13 +328,17 @@ inline uint32_t AttentionAge(uint32_t attention, uint32_t tokens) {
   return bits(0xffffffffu) - bits(attention) + bits(tokens) - bits(1);
 }
 
-/// The age of a row of `head`, as KvAgesOp says.
+/// The age of a row of `head`, as KvAgesOp says. The magnitudes of its value need not be summed
+/// where value_reach is 0.
 inline uint32_t AgeOf(const StepSequence& sequence, uint32_t head, uint32_t position,
-                      uint32_t last_important) {
+                      uint32_t last_important, float value_sum) {
   const uint32_t tokens = sequence.position_clock - position;
   switch (sequence.rank_by) {
-    case RankBy::kLastImportant:
-      return sequence.clock + kDoublingsMost * sequence.reach - last_important;
+    case RankBy::kLastImportant: {
+      const float x = std::max(1.0f, kValueUnits * value_sum);
+      return sequence.clock + kDoublingsMost * (sequence.reach + sequence.value_reach) -
+             last_important - Reach(x, sequence.value_reach);
+    }
     case RankBy::kPosition: return tokens;
     case RankBy::kHash: return HashAge(head, position);
     case RankBy::kAttention: return AttentionAge(last_important, 1);

@@ -41,6 +41,9 @@ enum class MarkBy : uint32_t {
 constexpr uint32_t kDoublingsMost = 16;
 constexpr uint32_t kStepsMost = 4095;
 
+/// Size of a value, in sums of its magnitudes, of which doublings are counted: 1 / kValueUnits.
+constexpr float kValueUnits = 256.0f;
+
 /// Units that a query's attention to a row is rounded to, in sums.
 constexpr uint32_t kAttentionUnits = 1u << 16;
 constexpr uint32_t kAttentionMost = 1u << 31;  // Sums that have come so far stay as they are.
@@ -52,6 +55,13 @@ enum class RankBy : uint32_t {
   kHash = 2,           // Age by lot: of the row's head and position.
   kAttention = 3,      // Little attention (MarkBy::kAttention).
   kMeanAttention = 4,  // Little attention for the tokens since.
+};
+
+/// What marks become before rows are ranked by them (KvScoreOp).
+enum class ScoreBy : uint32_t {
+  kNone = 0,             // They stay as they are.
+  kPooledAttention = 1,  // The mean over neighbouring positions (MarkBy::kAttention).
+  kKeyDifference = 2,    // How far the row's key points away from the head's others.
 };
 
 /// One sequence's share of a step. Row i of the sequence is row first_row + i of the step; its step
@@ -75,6 +85,8 @@ struct StepSequence {
   uint32_t forgets = 0;  // Not 0: KvWrite clears the attention summed so far.
   uint32_t reach = 0;    // Steps that each doubling of a share past c/t counts for.
   uint32_t fade = 0;     // KvSpread: steps that each position of distance costs; 0: no spreading.
+  ScoreBy score_by = ScoreBy::kNone;
+  uint32_t value_reach = 0;  // Steps that each doubling of the size of a row's value counts for.
 };
 
 struct StepHeader {

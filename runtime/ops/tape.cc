@@ -117,10 +117,9 @@ Tape TapeBuilder::Finish() && {
 }
 
 absl::string_view OpName(const Op& op) {
-  static constexpr absl::string_view kNames[] = {"embed", "rms_norm", "matmul",     "act",
-                                                 "rope",  "kv_write", "attend",     "gather",
-                                                 "top_k", "kv_ages",  "kv_compact", "kv_rebase",
-                                                 "kv_spread"};
+  static constexpr absl::string_view kNames[] = {
+      "embed",  "rms_norm", "matmul",  "act",        "rope",      "kv_write",  "attend",
+      "gather", "top_k",    "kv_ages", "kv_compact", "kv_rebase", "kv_spread", "kv_score"};
   static_assert(std::size(kNames) == std::variant_size_v<Op>);
   return kNames[op.index()];
 }

@@ -42,6 +42,7 @@ class Checker {
   absl::Status Check(const KvCompactOp& op) const;
   absl::Status Check(const KvRebaseOp& op) const;
   absl::Status Check(const KvSpreadOp& op) const;
+  absl::Status Check(const KvScoreOp& op) const;
 
   /// An f32 tensor of this shape in the arena or out.
   absl::Status Activation(absl::string_view name, const Tensor& tensor, const Shape& shape) const;
@@ -299,6 +300,10 @@ absl::Status Checker::Check(const KvRebaseOp& op) const {
 }
 
 absl::Status Checker::Check(const KvSpreadOp&) const {
+  return Cache();
+}
+
+absl::Status Checker::Check(const KvScoreOp&) const {
   return Cache();
 }
 

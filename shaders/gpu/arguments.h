@@ -125,6 +125,10 @@ struct KvAgesArguments {
   uint32_t* ages;
 };
 
+struct KvScoreArguments {
+  CacheArguments cache;
+};
+
 struct KvSpreadArguments {
   CacheArguments cache;
 };

@@ -37,11 +37,9 @@ GPU_FN float LogShare(const uint32_t* step, const RowPlace& place, const Marking
   return gpu::Log(c / static_cast<float>(t));
 }
 
-/// The stamp of a row with x times the least share that counts, x >= 1. Reach in runtime/ops/ops.h.
+/// The stamp of a row with x times the least share that counts, x >= 1.
 GPU_FN uint32_t StampOf(uint32_t now, float log_x, uint32_t reach) {
-  if (reach == 0) return now;
-  const uint32_t one = gpu::AsWord(1.0f), bits = gpu::Max(gpu::AsWord(gpu::Exp(log_x)), one);
-  return now + ((gpu::Min(bits - one, kDoublingsMost << 23) >> 7) * reach >> 16);
+  return reach == 0 ? now : now + Reach(gpu::Exp(log_x), reach);
 }
 
 /// What a query in step `now` makes of a row's mark; `least` is log-sum-exp plus LogShare.

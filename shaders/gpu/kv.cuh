@@ -163,20 +163,45 @@ GPU_FN uint32_t FloatBits(uint32_t x) {
 GPU_FN uint32_t AttentionAge(uint32_t attention, uint32_t tokens) {
   return FloatBits(0xffffffffu) - FloatBits(attention) + FloatBits(tokens) - FloatBits(1);
 }
-GPU_FN RowState StateOf(const CacheArguments& cache, uint32_t head, const uint32_t* page,
-                        uint32_t row) {
+GPU_FN gpu::Float4 AnyValue4(const CacheArguments& cache, uint32_t* page, uint32_t row,
+                             uint32_t i) {
+  if (cache.value_type == kHalfRows) return Value4<kHalfRows>(cache, page, row, i);
+  if (cache.value_type == kByteRows) return Value4<kByteRows>(cache, page, row, i);
+  return Value4<kHalfByteRows>(cache, page, row, i);
+}
+/// Steps by which a row is younger for the size of its value. Magnitudes are summed in the order
+/// of KvAgesOp.
+GPU_FN uint32_t ValueReach(const CacheArguments& cache, uint32_t* page, uint32_t row,
+                           uint32_t reach) {
+  gpu::Float4 sum = {0.0f, 0.0f, 0.0f, 0.0f};
+  for (uint32_t i = 0; i < cache.head_dim / 4; ++i) {
+    const gpu::Float4 v = AnyValue4(cache, page, row, i);
+    sum.x += gpu::Abs(v.x);
+    sum.y += gpu::Abs(v.y);
+    sum.z += gpu::Abs(v.z);
+    sum.w += gpu::Abs(v.w);
+  }
+  return Reach(kValueUnits * ((sum.x + sum.y) + (sum.z + sum.w)), reach);
+}
+GPU_FN uint32_t LastImportantAge(const CacheArguments& cache, uint32_t* page, uint32_t row,
+                                 uint32_t mark) {
+  const uint32_t* const step = cache.step;
+  const uint32_t value_reach = Sequence(step, 0, kValueReach);
+  const uint32_t lead = kDoublingsMost * (Sequence(step, 0, kReach) + value_reach);
+  const uint32_t less = value_reach == 0 ? 0 : ValueReach(cache, page, row, value_reach);
+  return Sequence(step, 0, kClock) + lead - mark - less;
+}
+GPU_FN RowState StateOf(const CacheArguments& cache, uint32_t head, uint32_t* page, uint32_t row) {
   const uint32_t* const step = cache.step;
   const uint32_t position = page[cache.positions_at + row];
   const uint32_t mark = page[cache.last_important_at + row];
   const uint32_t tokens = Sequence(step, 0, kPositionClock) - position;
   const uint32_t rank_by = Sequence(step, 0, kRankBy);
-  const uint32_t age =
-      rank_by == kByLastImportant
-          ? Sequence(step, 0, kClock) + kDoublingsMost * Sequence(step, 0, kReach) - mark
-      : rank_by == kByPosition  ? tokens
-      : rank_by == kByHash      ? HashAge(head, position)
-      : rank_by == kByAttention ? AttentionAge(mark, 1)
-                                : AttentionAge(mark, tokens);
+  const uint32_t age = rank_by == kByLastImportant ? LastImportantAge(cache, page, row, mark)
+                       : rank_by == kByPosition    ? tokens
+                       : rank_by == kByHash        ? HashAge(head, position)
+                       : rank_by == kByAttention   ? AttentionAge(mark, 1)
+                                                   : AttentionAge(mark, tokens);
   return {mark != kPinnedRow && position < Sequence(step, 0, kRecentFrom), age, position};
 }
 

@@ -36,7 +36,7 @@ struct Compaction {
 
 GPU_FN void MaskPages(const Compaction& c, RadixKey last) {
   for (uint32_t p = gpu::Thread(); p < c.pages; p += gpu::BlockThreads()) {
-    const uint32_t* const page = PageOf(c.cache, c.head.table, c.head.index, p);
+    uint32_t* const page = PageOf(c.cache, c.head.table, c.head.index, p);
     const uint32_t rows = gpu::Min(c.head.count - p * kPageRows, kPageRows);
     uint32_t mask = 0;
     for (uint32_t r = 0; r < rows; ++r) {

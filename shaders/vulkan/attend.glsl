@@ -32,11 +32,9 @@ float LogShare(Words step, RowPlace place, Marking marking) {
   return Log(uintBitsToFloat(Sequence(step, place.sequence, kImportanceScale)) / float(t));
 }
 
-/// The stamp of a row with x times the least share that counts, x >= 1. Reach in runtime/ops/ops.h.
+/// The stamp of a row with x times the least share that counts, x >= 1.
 uint StampOf(uint now, float log_x, uint reach) {
-  if (reach == 0) return now;
-  const uint one = floatBitsToUint(1.0), bits = max(floatBitsToUint(Exp(log_x)), one);
-  return now + ((min(bits - one, kDoublingsMost << 23) >> 7) * reach >> 16);
+  return reach == 0 ? now : now + Reach(Exp(log_x), reach);
 }
 
 /// What a query in step `now` makes of a row's mark; `least` is log-sum-exp plus LogShare.

@@ -21,17 +21,20 @@ const uint kStepRows = 0, kStepOutRows = 1, kStepSequences = 2, kStepHeads = 3, 
            kStepPositionsAt = 5, kStepOutIndexAt = 6, kStepSequencesAt = 7, kStepCountsAt = 8,
            kStepEvictAt = 9;
 // StepSequence, in words.
-const uint kSequenceWords = 17;
+const uint kSequenceWords = 19;
 const uint kFirstRow = 0, kRows = 1, kTable = 2, kClock = 3, kPinnedRows = 4, kJudgedFrom = 5,
            kImportanceScale = 6, kBasis = 7, kRankBy = 8, kPositionClock = 9, kRecentFrom = 10,
            kNaturalAge = 11, kNextPosition = 12, kMarkBy = 13, kForgets = 14, kReach = 15,
-           kFade = 16;
+           kFade = 16, kScoreBy = 17, kValueReach = 18;
 // RankBy and MarkBy.
 const uint kByLastImportant = 0, kByPosition = 1, kByHash = 2, kByAttention = 3, kMarkAttention = 1;
+// ScoreBy.
+const uint kByPooledAttention = 1, kByKeyDifference = 2;
 const uint kPinned = 0xffffffffu;
 const float kAttentionUnits = 65536.0;
 const uint kDoublingsMost = 16;
 const uint kAttentionMost = 0x80000000u;
+const float kValueUnits = 256.0;
 
 /// Word `word` of the array that begins at the byte the header's word `at` holds.
 uint StepWord(Words step, uint at, uint word) {
@@ -44,6 +47,12 @@ uint Sequence(Words step, uint s, uint field) {
 /// Resident rows of a head of sequence s before the step.
 uint Count(Words step, uint s, uint head) {
   return StepWord(step, kStepCountsAt, s * step.v[kStepHeads] + head);
+}
+
+/// Reach(max(1, x), reach) of runtime/ops/ops.h.
+uint Reach(float x, uint reach) {
+  const uint one = floatBitsToUint(1.0), bits = max(floatBitsToUint(x), one);
+  return (min(bits - one, kDoublingsMost << 23) >> 7) * reach >> 16;
 }
 
 /// A row of the step in its sequence.

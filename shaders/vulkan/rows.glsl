@@ -38,6 +38,21 @@ uint AttentionAge(uint attention, uint tokens) {
   return FloatBits(0xffffffffu) - FloatBits(attention) + FloatBits(tokens) - FloatBits(1u);
 }
 
+/// Four dimensions of a value: halves exactly, which Value4 leaves to the device.
+vec4 ExactValue4(Page page, uint row, uint i) {
+  if (kValueType != kHalfRows) return Value4(page, row, i);
+  const uint word = kValuesAt + row * (kHeadDim / 2u) + i * 2u;
+  return vec4(Halves(PageWord(page, word)), Halves(PageWord(page, word + 1u)));
+}
+/// Steps by which a row is younger for the size of its value. Magnitudes are summed in the order
+/// of KvAgesOp.
+uint ValueReach(Page page, uint row, uint reach) {
+  precise vec4 sum = vec4(0.0);
+  [[dont_unroll]] for (uint i = 0; i < kHeadDim / 4u; ++i) sum += abs(ExactValue4(page, row, i));
+  precise const float total = (sum.x + sum.y) + (sum.z + sum.w);
+  return Reach(kValueUnits * total, reach);
+}
+
 /// As KvAgesOp in runtime/ops/ops.h.
 RowState StateOf(Words step, uint head, Page page, uint row) {
   const uint position = PageWord(page, kPositionsAt + row);
@@ -46,7 +61,10 @@ RowState StateOf(Words step, uint head, Page page, uint row) {
   const uint rank_by = Sequence(step, 0, kRankBy);
   uint age = tokens;
   if (rank_by == kByLastImportant) {
-    age = Sequence(step, 0, kClock) + kDoublingsMost * Sequence(step, 0, kReach) - mark;
+    const uint value_reach = Sequence(step, 0, kValueReach);
+    const uint lead = kDoublingsMost * (Sequence(step, 0, kReach) + value_reach);
+    age = Sequence(step, 0, kClock) + lead - mark;
+    if (value_reach != 0u) age -= ValueReach(page, row, value_reach);
   } else if (rank_by == kByHash) {
     age = HashAge(head, position);
   } else if (rank_by != kByPosition) {

@@ -159,7 +159,7 @@ void HostCache::Encode(Place place, bool is_k, std::span<const float> row) {
   }
 }
 
-std::vector<float> HostCache::Decode(Place place, bool is_k) const {
+std::vector<float> HostCache::Held(Place place, bool is_k) const {
   const std::byte* page = Mutable().Page(place);
   const uint32_t r = place.slot % kPageRows;
   const std::byte* values = page + (is_k ? layout_.k : layout_.v);
@@ -181,7 +181,7 @@ std::vector<float> HostCache::Decode(Place place, bool is_k) const {
     }
     row[d] = F16ToF32(scales[scale_at]) * static_cast<float>(quant);
   }
-  return type == DType::kQ4_0 ? Rotated(row) : row;
+  return row;
 }
 
 void HostCache::SetK(Place place, std::span<const float> row) {
@@ -191,10 +191,15 @@ void HostCache::SetV(Place place, std::span<const float> row) {
   Encode(place, false, row);
 }
 std::vector<float> HostCache::K(Place place) const {
-  return Decode(place, true);
+  const std::vector<float> row = Held(place, true);
+  return geometry_.k_type == DType::kQ4_0 ? Rotated(row) : row;
 }
 std::vector<float> HostCache::V(Place place) const {
-  return Decode(place, false);
+  const std::vector<float> row = Held(place, false);
+  return geometry_.v_type == DType::kQ4_0 ? Rotated(row) : row;
+}
+std::vector<float> HostCache::HeldV(Place place) const {
+  return Held(place, false);
 }
 
 float HostCache::KScale(Place place, uint32_t dim) const {

@@ -39,6 +39,8 @@ class HostCache {
   void SetV(Place place, std::span<const float> row);
   std::vector<float> K(Place place) const;
   std::vector<float> V(Place place) const;
+  /// As V, but of q4_0 rows as they are held, rotated.
+  std::vector<float> HeldV(Place place) const;
   uint32_t& position(Place place) { return Word(place, layout_.positions); }
   uint32_t& last_important(Place place) { return Word(place, layout_.last_important); }
   uint32_t position(Place place) const { return Mutable().position(place); }
@@ -67,7 +69,7 @@ class HostCache {
   uint32_t& Word(Place place, uint32_t part);
   void Encode(Place place, bool is_k, std::span<const float> row);
   void EncodeHalfBytes(Place place, bool is_k, std::span<const float> row);
-  std::vector<float> Decode(Place place, bool is_k) const;
+  std::vector<float> Held(Place place, bool is_k) const;
   /// Calls f(pointer, bytes) for every piece of a row.
   template <class F>
   void ForEachPiece(Place place, F&& f);

@@ -1,7 +1,8 @@
 // KvAgesOp on every backend: histograms, exactly.
 //
 // Method: the counts are computed a second time from decoded rows, with bins found by their starts.
-// Ages at both ends of bins and up to 2^20; pinned and recent rows; heads without rows; all ranks.
+// Ages at both ends of bins and up to 2^20; pinned and recent rows; heads without rows; all ranks;
+// values of every size and type.
 #include <algorithm>
 
 #include "tests/conformance/kv_scene.h"
@@ -30,7 +31,7 @@ std::vector<uint32_t> Expected(const Scene& scene, std::span<const uint32_t> cou
       const uint32_t important = scene.cache.last_important(place);
       const uint32_t position = scene.cache.position(place);
       if (important == kPinned || position >= sequence.recent_from) continue;
-      const uint32_t age = ModelAge(sequence, head, position, important);
+      const uint32_t age = ModelAge(scene.cache, sequence, place);
       ++row[BinOf(sequence.rank_by, age)];
       if (age >= sequence.natural_age) ++row[kAgeBins];
     }
@@ -38,11 +39,19 @@ std::vector<uint32_t> Expected(const Scene& scene, std::span<const uint32_t> cou
   return ages;
 }
 
+struct Case {
+  uint32_t clock;
+  DType v_type;
+  uint32_t value_reach;
+};
+
 TEST_P(KvAgesTest, CountsAreExact) {
   for (RankBy rank_by : kRanks) {
-    for (uint32_t clock : {300u, 5000u, 1u << 20, 3u << 20}) {
+    for (const auto& [clock, v_type, value_reach] :
+         {Case{300, DType::kQ4_0, 64}, Case{5000, DType::kF16, 0}, Case{5000, DType::kF16, 7},
+          Case{1u << 20, DType::kQ8_0, kStepsMost}, Case{3u << 20, DType::kF16, 0}}) {
       Scene scene(clock, 1);
-      scene.cache = HostCache(Geometry(2, 32, DType::kF16, DType::kF16, 700), TableCount(1), 3);
+      scene.cache = HostCache(Geometry(2, 32, DType::kF16, v_type, 700), TableCount(1), 3);
       scene.Add(
           KvAgesOp{scene.Out(DType::kU32, {scene.cache.geometry().heads(), kAgeBins + 1, 1})});
       scene.Finish();
@@ -52,6 +61,7 @@ TEST_P(KvAgesTest, CountsAreExact) {
       sequence.position_clock = clock + 40;
       sequence.rank_by = rank_by;
       sequence.natural_age = 200;
+      sequence.value_reach = value_reach;
       sequence.reach = rank_by == RankBy::kLastImportant ? clock % 7 : 0;
       sequence.recent_from = sequence.position_clock - 30;
       const std::span<uint32_t> counts = scene.step->counts(0);
@@ -67,11 +77,13 @@ TEST_P(KvAgesTest, CountsAreExact) {
               scene.cache.last_important(place) = scene.Below(~0u) >> scene.Below(32);
             }
           }
+          if (scene.Below(2) == 0) ScaleValues(scene, place);
           scene.cache.position(place) = sequence.position_clock - std::min(clock, edge + 1);
         }
       }
       const std::string what =
-          absl::StrCat("kv_ages clock ", clock, " rank ", static_cast<uint32_t>(rank_by));
+          absl::StrCat("kv_ages clock ", clock, " rank ", static_cast<uint32_t>(rank_by),
+                       " value reach ", value_reach);
       const std::vector<uint32_t> expected = Expected(scene, counts, sequence);
       Outcome got, want;
       if (!RunBoth(what, scene, &got, &want)) continue;

@@ -2,8 +2,8 @@
 //
 // Method: a model in plain vectors of rows (byte strings) decides the same; every byte of every
 // page must be as the model leaves it, those of slots past the new count included. Nothing to drop,
-// all that may go, ties in age that positions break, pinned and recent rows, both ranks, all row
-// types.
+// all that may go, ties in age that positions break, pinned and recent rows, all ranks, all row
+// types, sizes of values.
 #include <algorithm>
 
 #include "tests/conformance/kv_scene.h"
@@ -24,7 +24,7 @@ std::vector<ModelRow> Evictable(const HostCache& cache, const StepSequence& sequ
     const Place place{sequence.table, head, slot};
     const uint32_t important = cache.last_important(place), position = cache.position(place);
     if (important == kPinned || position >= sequence.recent_from) continue;
-    rows.push_back({slot, ModelAge(sequence, head, position, important), position});
+    rows.push_back({slot, ModelAge(cache, sequence, place), position});
   }
   return rows;
 }
@@ -77,6 +77,7 @@ void ShuffleRows(const Shape& s, const StepSequence& sequence, Scene& scene) {
     for (uint32_t slot = 0; slot < count; ++slot) {
       const Place place{sequence.table, head, slot};
       scene.cache.position(place) = positions[slot];
+      if (scene.Below(2) == 0) ScaleValues(scene, place);
       if (scene.Below(9) == 0) continue;  // Pinned ones among these stay so.
       scene.cache.last_important(place) =
           sequence.clock - std::min(sequence.clock, scene.Below(s.ages) * 3);
@@ -107,6 +108,7 @@ TEST_P(KvCompactTest, RowsAndSlotsAreExact) {
     SetSequences(scene, {{0, s.resident, s.resident / 2}});
     StepSequence& sequence = scene.step->sequences()[0];
     sequence.rank_by = s.rank_by;
+    sequence.value_reach = s.amount == Amount::kHalf ? 20 : 0;
     sequence.position_clock = s.resident * 2;
     sequence.recent_from = s.resident * 2 - s.resident / 5;
     ShuffleRows(s, sequence, scene);

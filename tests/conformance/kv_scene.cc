@@ -1,6 +1,8 @@
 // Sequences over a host cache. See kv_scene.h.
 #include "tests/conformance/kv_scene.h"
 
+#include <cmath>
+
 #include "runtime/base/units.h"
 
 namespace cormorant::conformance {
@@ -35,13 +37,31 @@ void FillRow(Scene& scene, Place place, uint32_t position, uint32_t last_importa
   scene.cache.last_important(place) = last_important;
 }
 
-uint32_t ModelAge(const StepSequence& sequence, uint32_t head, uint32_t position,
-                  uint32_t last_important) {
+void ScaleValues(Scene& scene, Place place) {
+  const float scale =
+      scene.Below(9) == 0 ? 0.0f : std::exp2(static_cast<float>(scene.Below(26)) - 16);
+  std::vector<float> v(scene.cache.geometry().head_dim);
+  for (float& x : v) x = scene.Normal(scale);
+  scene.cache.SetV(place, v);
+}
+
+/// Steps that a row is younger for the size of its value.
+uint32_t ModelValueReach(const HostCache& cache, const StepSequence& sequence, Place place) {
+  float sums[4] = {};
+  const std::vector<float> v = cache.HeldV(place);
+  for (size_t d = 0; d < v.size(); ++d) sums[d % 4] += std::fabs(v[d]);
+  const float x = 256 * ((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  return x < 1 ? 0 : Reach(x, sequence.value_reach);
+}
+
+uint32_t ModelAge(const HostCache& cache, const StepSequence& sequence, Place place) {
+  const uint32_t position = cache.position(place), last_important = cache.last_important(place);
   switch (sequence.rank_by) {
     case RankBy::kLastImportant:
-      return sequence.clock + kDoublingsMost * sequence.reach - last_important;
+      return sequence.clock + kDoublingsMost * (sequence.reach + sequence.value_reach) -
+             last_important - ModelValueReach(cache, sequence, place);
     case RankBy::kPosition: return sequence.position_clock - position;
-    case RankBy::kHash: return HashAge(head, position);
+    case RankBy::kHash: return HashAge(place.head, position);
     case RankBy::kAttention: return AttentionAge(last_important, 1);
     case RankBy::kMeanAttention:
       return AttentionAge(last_important, sequence.position_clock - position);

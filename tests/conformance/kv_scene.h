@@ -26,8 +26,9 @@ void FillRow(Scene& scene, Place place, uint32_t position, uint32_t last_importa
 constexpr RankBy kRanks[] = {RankBy::kLastImportant, RankBy::kPosition, RankBy::kHash,
                              RankBy::kAttention, RankBy::kMeanAttention};
 /// The age of a row by the text of KvAgesOp.
-uint32_t ModelAge(const StepSequence& sequence, uint32_t head, uint32_t position,
-                  uint32_t last_important);
+uint32_t ModelAge(const HostCache& cache, const StepSequence& sequence, Place place);
+/// Values from zero past all that value_reach counts.
+void ScaleValues(Scene& scene, Place place);
 
 /// A sequence's rows in a step, without the data in the cache.
 struct SequenceShape {

@@ -7,109 +7,23 @@
 // left while an older one (by bin) of another head stayed beyond its floor and its started page;
 // pinned and newest rows never left; no page that the cap allows lies idle.
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
+#include "runtime/base/half.h"
 #include "runtime/base/units.h"
-#include "runtime/cache/policy.h"
-#include "runtime/engine/kv_store.h"
 #include "runtime/engine/session_cache.h"
-#include "runtime/ops/kv_page.h"
-#include "tests/sim/driver.h"
+#include "tests/sim/row_store.h"
 
 namespace cormorant::sim {
 namespace {
-
-struct CachedRow {
-  uint32_t id = 0;
-  uint32_t position = 0;
-  uint32_t last_important = 0;
-  uint32_t head = 0;
-  bool operator<(const CachedRow& other) const { return id < other.id; }
-};
-using Heads = std::vector<std::vector<CachedRow>>;  // By head, in order of slot.
 
 /// What a session may hold, as MakeRoom sees it.
 struct Limits {
   uint32_t rows = 0;  // Of the step that needs room.
   uint32_t page_limit = 0;
   uint32_t clock = 0, next_position = 0;
-};
-
-struct Scenario {
-  std::string policy = "corm";
-  PolicyOptions options;
-  uint32_t context = 100000;
-  uint32_t page_limit = 80;
-  uint32_t interval = 32;
-  uint32_t floor = 16;
-  uint32_t sessions = 2;
-  uint32_t chunk_max = 64;
-  DType kv_type = DType::kF16;
-};
-
-class Store {
- public:
-  explicit Store(const Scenario& scenario, const char* backend_name) {
-    EngineOptions options;
-    options.backend = backend_name;
-    options.threads = 1;
-    backend = *OpenBackend(options);
-    plan.geometry = {2, 2, 32, scenario.kv_type, scenario.kv_type, 0};
-    plan.geometry.pages_per_head = static_cast<uint32_t>(
-        CeilDiv(std::min(scenario.context, 8192u) + scenario.chunk_max, kPageRows));
-    plan.page_limit = scenario.page_limit;
-    plan.pages_per_slab = 7;
-    kv = *KvStore::Create(plan, scenario.sessions, RopeSpec{32, 10000.0f, 1.0f, {}}, backend.get(),
-                          nullptr, &ledger);
-  }
-
-  uint32_t heads() const { return plan.geometry.heads(); }
-
-  /// The page of a slot, from the device's own table.
-  uint32_t Page(uint32_t table, uint32_t head, uint32_t slot) const {
-    const uint64_t entry =
-        (uint64_t{table} * heads() + head) * plan.geometry.pages_per_head + slot / kPageRows;
-    uint32_t page = 0;
-    EXPECT_TRUE(backend
-                    ->Download(std::as_writable_bytes(std::span<uint32_t>(&page, 1)),
-                               *kv->binding().tables, entry * 4)
-                    .ok());
-    return page;
-  }
-  CachedRow Read(uint32_t table, uint32_t head, uint32_t slot) const {
-    CachedRow row;
-    row.head = head;
-    ForEachWord(table, head, slot, row, [&](Buffer& slab, uint64_t offset, uint32_t& word) {
-      EXPECT_TRUE(
-          backend->Download(std::as_writable_bytes(std::span<uint32_t>(&word, 1)), slab, offset)
-              .ok());
-    });
-    return row;
-  }
-  void Write(uint32_t table, uint32_t head, uint32_t slot, CachedRow row) const {
-    ForEachWord(table, head, slot, row, [&](Buffer& slab, uint64_t offset, uint32_t& word) {
-      EXPECT_TRUE(backend->Upload(slab, offset, std::as_bytes(std::span<uint32_t>(&word, 1))).ok());
-    });
-  }
-
-  std::unique_ptr<Backend> backend;
-  StagePlan plan;
-  MemoryLedger ledger{0, 0};
-  std::unique_ptr<KvStore> kv;
-
- private:
-  template <class F>
-  void ForEachWord(uint32_t table, uint32_t head, uint32_t slot, CachedRow& row, F&& f) const {
-    const KvPageLayout layout(plan.geometry);
-    const uint32_t page = Page(table, head, slot), in_page = slot % kPageRows;
-    Buffer& slab = *kv->binding().slabs[page / plan.pages_per_slab];
-    const uint64_t at = uint64_t{page % plan.pages_per_slab} * layout.page_bytes;
-    const uint32_t v_bytes = layout.v_type == DType::kF16 ? 2 : 1;
-    f(slab, at + layout.v + layout.VIndex(in_page, 0) * v_bytes, row.id);
-    f(slab, at + layout.positions + in_page * 4, row.position);
-    f(slab, at + layout.last_important + in_page * 4, row.last_important);
-  }
 };
 
 /// One session: its cache, and what of its rows no read from the device can tell.
@@ -206,7 +120,13 @@ class Stream {
     sequence.position_clock = next_position;
     sequence.rank_by = rules_.rank_by;
     sequence.reach = rules_.reach;
-    return AgeOf(sequence, row.head, row.position, row.last_important);
+    sequence.value_reach = rules_.value_reach;
+    // All of a value but the id in its first words is 0, and so is the scale of q8_0 rows.
+    const float value = scenario_.kv_type != DType::kF16
+                            ? 0.0f
+                            : std::fabs(F16ToF32(static_cast<uint16_t>(row.id))) +
+                                  std::fabs(F16ToF32(static_cast<uint16_t>(row.id >> 16)));
+    return AgeOf(sequence, row.head, row.position, row.last_important, value);
   }
   /// Evictable rows, those that leave first in front.
   std::vector<CachedRow> Ranked(std::vector<CachedRow> rows, uint32_t clock, uint32_t next) const {
@@ -436,8 +356,8 @@ PolicyOptions Asked(uint32_t recent, std::optional<uint32_t> window, bool is_cap
 class Eviction : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Eviction, UnderACapTheOldestRowsOfAllHeadsLeaveFirst) {
-  for (const char* policy :
-       {"corm", "window", "h2o", "h2o-published", "tova", "random", "protected-lru"}) {
+  for (const char* policy : {"corm", "corm-values", "window", "h2o", "h2o-published", "tova",
+                             "random", "protected-lru"}) {
     for (uint32_t seed = 0; seed < 3; ++seed) {
       SCOPED_TRACE(absl::StrCat(policy, " seed ", seed));
       Scenario scenario;

@@ -207,7 +207,8 @@ TEST(Tape, EveryOpHasAnotherNameAndPrintsItsTensors) {
                     KvAgesOp{x},
                     KvCompactOp{},
                     KvRebaseOp{},
-                    KvSpreadOp{}};
+                    KvSpreadOp{},
+                    KvScoreOp{}};
   static_assert(std::size(ops) == std::variant_size_v<Op>);
   std::set<std::string> names;
   for (const Op& op : ops) {

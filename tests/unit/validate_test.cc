@@ -38,7 +38,8 @@ enum : size_t {
   kAges,
   kCompact,
   kRebase,
-  kSpread
+  kSpread,
+  kScore
 };
 
 struct Subject {
@@ -117,7 +118,8 @@ Subject MakeSubject() {
       KvAgesOp{ages},
       KvCompactOp{},
       KvRebaseOp{rope},
-      KvSpreadOp{}};
+      KvSpreadOp{},
+      KvScoreOp{}};
   s.limits.weights[kWide] = {DType::kF32, {kFfn, kWidth, 1}};
   return s;
 }
@@ -142,7 +144,7 @@ void ExpectRefused(const std::vector<Breach>& breaches) {
 
 TEST(Validate, ATapeWithEveryOpPasses) {
   Subject s = MakeSubject();
-  EXPECT_EQ(s.tape.ops.size(), size_t{kSpread} + 1);
+  EXPECT_EQ(s.tape.ops.size(), size_t{kScore} + 1);
   std::vector<bool> seen(std::variant_size_v<Op>, false);
   for (const Op& op : s.tape.ops) seen[op.index()] = true;
   EXPECT_THAT(seen, ::testing::Each(true));
@@ -263,7 +265,7 @@ TEST(Validate, RowOps) {
       {"gather y", [](Subject& s) { s.gather().y.shape[1] = 32; }, "op 9 (gather)", "y is f32"},
       {"gather overlap", [](Subject& s) { s.gather().y.offset = s.gather().x.offset; },
        "op 9 (gather)", "y and x overlap"},
-      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 16 (gather)",
+      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 17 (gather)",
        "second gather"},
   });
 }
@@ -382,12 +384,10 @@ TEST(Validate, CacheOps) {
 
 TEST(Validate, TheCacheItself) {
   // Each op that uses the cache finds a broken cache by itself.
-  const std::vector<std::pair<size_t, std::string>> users = {{kWrite, "op 0 (kv_write)"},
-                                                             {kAttend, "op 0 (attend)"},
-                                                             {kAges, "op 0 (kv_ages)"},
-                                                             {kCompact, "op 0 (kv_compact)"},
-                                                             {kRebase, "op 0 (kv_rebase)"},
-                                                             {kSpread, "op 0 (kv_spread)"}};
+  const std::vector<std::pair<size_t, std::string>> users = {
+      {kWrite, "op 0 (kv_write)"},     {kAttend, "op 0 (attend)"},    {kAges, "op 0 (kv_ages)"},
+      {kCompact, "op 0 (kv_compact)"}, {kRebase, "op 0 (kv_rebase)"}, {kSpread, "op 0 (kv_spread)"},
+      {kScore, "op 0 (kv_score)"}};
   const std::vector<std::pair<std::function<void(KvGeometry&)>, std::string>> faults = {
       {[](KvGeometry& g) { g.layers = 0; }, "the cache has 0 layers"},
       {[](KvGeometry& g) { g.kv_heads = 0; }, "0 KV heads"},

@@ -122,6 +122,7 @@ StepBuffer Bench::MakeStep() const {
   sequence.natural_age = 256;
   sequence.next_position = kDepth + 64;
   sequence.fade = 64;
+  sequence.score_by = ScoreBy::kKeyDifference;
   for (uint32_t& count : step.counts(0)) count = kDepth;
   for (uint32_t& evict : step.evict()) evict = 32;
   return step;
@@ -152,8 +153,8 @@ void Bench::Run(benchmark::State& state) {
     backend.Upload(*arena, 0, std::as_bytes(std::span<const float>(numbers))).IgnoreError();
   }
   const StepBuffer step = MakeStep();
-  const auto plan = *backend.Compile(
-      tape, {weights.get(), arena.get(), out.get(), &kv_, step.bytes().size()});
+  const auto plan =
+      *backend.Compile(tape, {weights.get(), arena.get(), out.get(), &kv_, step.bytes().size()});
   for (auto _ : state) {
     const auto tick = backend.Submit(*plan, step.bytes());
     if (!tick.ok() || !backend.Wait(*tick).ok()) return state.SkipWithError("a step failed");
@@ -258,6 +259,7 @@ void RegisterCacheOps() {
            {1});
   Register("KvCompactOp", [](Bench& b) { b.Add(KvCompactOp{}); }, {1});
   Register("KvSpreadOp", [](Bench& b) { b.Add(KvSpreadOp{}); }, {1});
+  Register("KvScoreOp", [](Bench& b) { b.Add(KvScoreOp{}); }, {1});
   Register("KvRebaseOp", [](Bench& b) { b.Add(KvRebaseOp{kRope}); }, {1});
 }
 

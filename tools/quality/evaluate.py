@@ -36,7 +36,7 @@ TASKS = (laboratory.BOOK, *tasks.TASKS)
 BUDGETS = (100.0, 50.0, 25.0, 12.5, 6.0)
 QUESTIONS = 300  # Of a recall task with --full.
 # Of those that the library has; --full takes all.
-POLICIES = ("corm", "corm-value", "protected-lru", "h2o", "window")
+POLICIES = ("corm", "corm-values", "snapkv", "keydiff", "protected-lru", "h2o", "window")
 
 
 def names(text: str) -> tuple[str, ...]:
