@@ -84,8 +84,10 @@ absl::Status Conversation::ReadSystemPrompt(absl::string_view text, Session::Pro
   std::vector<uint32_t> ids;
   CORM_RETURN_IF_ERROR(Encode(prompt, &ids));
   const EnginePlan& plan = session_->engine().plan();
-  const uint32_t rows = std::min(plan.rows_per_head, plan.context);
-  if (session_->engine().options().capped() && ids.size() > rows / 2) {
+  const bool has_budget = session_->options().kv_budget_bytes != 0;
+  const uint32_t rows =
+      std::min(has_budget ? session_->plan().rows_per_head : plan.rows_per_head, plan.context);
+  if ((has_budget || session_->engine().options().capped()) && ids.size() > rows / 2) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the system prompt has ", ids.size(), " tokens, a head holds ", rows,
                      " rows under this cap, and a pinned prompt may take half of them; raise the "

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "platform/clock.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/shadow.h"
 #include "runtime/text/detokenizer.h"
 
 namespace cormorant {
@@ -20,9 +21,10 @@ constexpr uint32_t kFloor = 64;
 constexpr uint32_t kRecallLeast = 32, kRecallMost = 256;
 
 absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
-                                                    const SessionOptions& options) {
+                                                    const SessionOptions& options,
+                                                    const SessionPlan& session) {
   const EnginePlan& plan = engine.plan();
-  const bool capped = plan.capped;
+  const bool capped = session.capped;
   const std::string name = !options.policy.empty() ? options.policy : capped ? "corm" : "none";
   CORM_ASSIGN_OR_RETURN(const PolicyDef* policy, FindPolicy(name));
   const float scale = options.importance_scale.value_or(1.0f);
@@ -40,7 +42,7 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.sinks = options.sinks;
   asked.importance_scale = options.importance_scale;
   asked.capped = capped;
-  const uint32_t rows_per_head = plan.rows_per_head / engine.options().max_sessions;
+  const uint32_t rows_per_head = session.rows_per_head;
   // Half of the context is what re-basing leaves a head, cap or not.
   asked.rows_per_head = std::min(capped ? rows_per_head : kNever, plan.context / 2);
   SessionCache::Settings settings;
@@ -50,21 +52,50 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   settings.interval =
       std::min(options.interval != 0 ? options.interval : interval, plan.context / 4);
   settings.floor = std::min(kFloor, rows_per_head / 8);
+  settings.budget_bytes = options.kv_budget_bytes;
   return settings;
+}
+
+/// Passes on the logits of a request's last step; its tokens are those from `at` on. False cancels.
+bool HandOut(const Request& request, size_t at, Session::OnLogits on_logits) {
+  const size_t rows = request.logits_rows, first = at + request.done - rows;
+  const std::span<const float> logits = request.logits;
+  for (size_t i = 0; i < rows; ++i) {
+    const size_t vocab = logits.size() / rows;
+    if (!on_logits(first + i, logits.subspan(i * vocab, vocab))) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<Engine> engine,
                                                          const SessionOptions& options) {
-  CORM_ASSIGN_OR_RETURN(const SessionCache::Settings settings, MakeSettings(*engine, options));
-  std::unique_ptr<Session> session(new Session(std::move(engine), options));
-  CORM_ASSIGN_OR_RETURN(session->cache_, session->engine_->CreateCache(settings));
+  SessionOptions own = options;
+  if (own.mode == Mode::kCanary) {
+    CORM_ASSIGN_OR_RETURN(own.mode, CanaryMode(own.key, own.canary));
+  }
+  // In every mode, so that wrong options do not wait for the first canary.
+  CORM_ASSIGN_OR_RETURN(SessionPlan plan,
+                        PlanSession(engine->options(), engine->plan(), own.kv_budget_bytes));
+  CORM_ASSIGN_OR_RETURN(SessionCache::Settings settings, MakeSettings(*engine, own, plan));
+  if (own.mode != Mode::kOn) {
+    own.policy = "none";
+    own.kv_budget_bytes = 0;
+    CORM_ASSIGN_OR_RETURN(plan, PlanSession(engine->options(), engine->plan(), 0));
+    CORM_ASSIGN_OR_RETURN(settings, MakeSettings(*engine, own, plan));
+  }
+  std::unique_ptr<Session> session(new Session(engine, own, plan));
+  CORM_ASSIGN_OR_RETURN(session->cache_, engine->CreateCache(settings));
+  if (own.mode == Mode::kObserve) {
+    CORM_ASSIGN_OR_RETURN(session->shadow_, Shadow::Create(std::move(engine), options));
+  }
   return session;
 }
 
-Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options)
-    : engine_(std::move(engine)), options_(options) {}
+Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options,
+                 const SessionPlan& plan)
+    : engine_(std::move(engine)), options_(options), plan_(plan) {}
 
 Session::~Session() {
   if (cache_ != nullptr) engine_->DestroyCache(std::move(cache_));
@@ -86,8 +117,14 @@ absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
 
 absl::Status Session::CheckRoom(uint64_t tokens) const {
   absl::Status status;
-  engine_->Exclusively([&] { status = cache_->CanRead(pending_.size() + tokens); });
+  do {
+    engine_->Exclusively([&] { status = cache_->CanRead(pending_.size() + tokens); });
+  } while (absl::IsResourceExhausted(status) && shadow_ != nullptr && shadow_->GiveWay());
   return status;
+}
+
+bool Session::drops_by_itself() const {
+  return cache_->evicts() && (options_.kv_budget_bytes != 0 || cache_->drops_by_age());
 }
 
 SessionCache::Stats Session::stats() const {
@@ -118,6 +155,20 @@ absl::StatusOr<std::vector<uint32_t>> Session::ResidentPositions(uint32_t head) 
 absl::Status Session::Run(Request& request, absl::FunctionRef<bool()> after_step) {
   request.cache = cache_.get();
   request.before = tokens_.size() - pending_.size();
+  request.chunk = plan_.prefill_chunk;
+  if (shadow_ == nullptr) return RunAlone(request, after_step);
+  request.want = engine_->options().all_logits ? WantLogits::kAll : WantLogits::kLast;
+  for (;;) {
+    const absl::Status status = RunAlone(request, [&] {
+      shadow_->Follow(request);
+      return after_step();
+    });
+    shadow_->Follow(request);  // Also what a step read that failed after it.
+    if (!absl::IsResourceExhausted(status) || !shadow_->GiveWay()) return status;
+  }
+}
+
+absl::Status Session::RunAlone(Request& request, absl::FunctionRef<bool()> after_step) {
   for (;;) {
     const absl::Status status = engine_->Run(request, after_step);
     if (!absl::IsAborted(status)) return status;
@@ -140,6 +191,7 @@ absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
     request.cache = cache_.get();
     request.before = at;
     request.ids = ids;
+    request.chunk = plan_.prefill_chunk;
     request.use = use;
     request.want = WantLogits::kNone;
     return engine_->Run(request, [&] {
@@ -172,6 +224,7 @@ absl::Status Session::Recall(size_t count, Progress progress) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the last ", count, " tokens cannot be recalled by: the session has ", tokens_.size()));
   }
+  if (shadow_ != nullptr) return shadow_->Recall(count, progress);
   if (stats().evicted_total == 0) return absl::OkStatus();
   if (!cache_->judges()) {
     return absl::FailedPreconditionError(
@@ -182,7 +235,8 @@ absl::Status Session::Recall(size_t count, Progress progress) {
   engine_->Exclusively([&] { cache_->Clear(); });
   pending_ = {tokens_.back()};  // So that there is something to go on from when this ends early.
   const std::span<const uint32_t> log = tokens_;
-  const size_t looking = std::min<size_t>(count, engine_->plan().prefill_chunk);
+  const size_t looking =
+      std::min<size_t>(count, std::min(plan_.prefill_chunk, engine_->plan().prefill_chunk));
   const size_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
   CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - count),
                                 .pins = pins_,
@@ -202,11 +256,7 @@ absl::Status Session::ReadPending(WantLogits want) {
   request.want = want;
   request.logits = std::move(logits_);
   const absl::Status status = Run(request, [&] { return !cancelled_.load(); });
-  ForgetLogits();
-  if (request.done == pending_.size()) {
-    if (request.logits_rows > 0) logits_ = std::move(request.logits);
-    top_ = std::move(request.top);
-  }
+  KeepLogits(request);
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(request.done));
   // Cancelled after its last step: the tokens are read, and the next call sees the flag no more.
   return pending_.empty() && absl::IsCancelled(status) ? absl::OkStatus() : status;
@@ -220,41 +270,42 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   Request request;
   request.ids = ids;
   if (pin) request.use = RowUse::kPin;
-  const absl::Status status =
-      Run(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
-  if (pin && request.done > 0) pins_.emplace_back(tokens_.size(), tokens_.size() + request.done);
-  tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
-  ForgetLogits();
-  if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
+  return Extend(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
+}
+
+absl::Status Session::Extend(Request& request, absl::FunctionRef<bool()> after_step) {
+  const absl::Status status = Run(request, after_step);
+  const std::span<const uint32_t> done = request.ids.first(request.done);
+  if (request.use == RowUse::kPin && !done.empty()) {
+    pins_.emplace_back(tokens_.size(), tokens_.size() + done.size());
+  }
+  tokens_.insert(tokens_.end(), done.begin(), done.end());
+  KeepLogits(request);
   return status;
+}
+
+absl::Status Session::Read(std::span<const uint32_t> ids, RowUse use, WantLogits want,
+                           OnLogits on_logits) {
+  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
+  Request request;
+  request.ids = ids;
+  request.use = use;
+  request.want = want;
+  return Extend(request, [&] { return HandOut(request, 0, on_logits) && !cancelled_.load(); });
 }
 
 absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
   CORM_RETURN_IF_ERROR(CheckIds(ids));
   CORM_RETURN_IF_ERROR(CheckRoom(ids.size()));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
-  ForgetLogits();
   const bool all = engine_->options().all_logits;
-  const uint32_t vocab = engine_->model().config().vocab;
   const size_t piece = all ? ids.size() : 1;
   for (size_t at = 0; at < ids.size(); at += piece) {
     Request request;
     request.ids = ids.subspan(at, std::min(piece, ids.size() - at));
     request.want = all ? WantLogits::kAll : WantLogits::kLast;
-    const absl::Status status = Run(request, [&] {
-      const size_t first = at + request.done - request.logits_rows;
-      for (uint32_t i = 0; i < request.logits_rows; ++i) {
-        const std::span<const float> row(&request.logits[uint64_t{i} * vocab], vocab);
-        if (!on_logits(first + i, row)) return false;
-      }
-      return !cancelled_.load();
-    });
-    tokens_.insert(tokens_.end(), request.ids.begin(),
-                   request.ids.begin() + static_cast<ptrdiff_t>(request.done));
-    if (at + request.done == ids.size() && request.logits_rows > 0) {
-      logits_.assign(request.logits.end() - static_cast<ptrdiff_t>(vocab), request.logits.end());
-    }
-    CORM_RETURN_IF_ERROR(status);
+    CORM_RETURN_IF_ERROR(
+        Extend(request, [&] { return HandOut(request, at, on_logits) && !cancelled_.load(); }));
   }
   return absl::OkStatus();
 }
@@ -277,7 +328,7 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
   Detokenizer detokenizer(tokenizer, LastToken());
   std::string text;
   for (bool is_last = false; !is_last;) {
-    const bool is_top_enough = sampler.TopSuffices(tokens_);
+    const bool is_top_enough = shadow_ == nullptr && sampler.TopSuffices(tokens_);
     const absl::Status read = ReadPending(is_top_enough ? WantLogits::kTop : WantLogits::kLast);
     if (!read.ok()) return failed(read);
     if (logits_.empty() && !(is_top_enough && !top_.empty())) {
@@ -309,10 +360,22 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
 
 void Session::Reset() {
   engine_->Exclusively([&] { cache_->Clear(); });
+  if (shadow_ != nullptr) shadow_->Reset();
   tokens_.clear();
   pending_.clear();
   pins_.clear();
   ForgetLogits();
+}
+
+void Session::KeepLogits(Request& request) {
+  ForgetLogits();
+  if (request.done < request.ids.size()) return;
+  if (request.logits_rows > 0) {
+    const size_t vocab = request.logits.size() / request.logits_rows;
+    logits_ = std::move(request.logits);
+    logits_.erase(logits_.begin(), logits_.end() - static_cast<ptrdiff_t>(vocab));
+  }
+  top_ = std::move(request.top);
 }
 
 void Session::ForgetLogits() {

@@ -19,12 +19,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/rollout.h"
 #include "runtime/engine/sampler.h"
 
 namespace cormorant {
 
+class Shadow;
+
 struct SessionOptions {
-  std::string policy;  // Empty: corm under a cap, else none.
+  std::string policy;  // Empty: corm under a cap or budget, else none.
   std::optional<uint32_t> window, recent;
   std::optional<ThresholdBasis> basis;
   std::optional<HeadBudget> budget;
@@ -33,7 +36,11 @@ struct SessionOptions {
   uint32_t interval = 0;  // 0: chosen.
   std::optional<float> importance_scale;
   bool pin_system_prompt = true;
-  bool recalls = false;  // Replies Recall() first, with what was read for them.
+  bool recalls = false;          // Replies Recall() first, with what was read for them.
+  uint64_t kv_budget_bytes = 0;  // Pages and tables that the session may hold; 0: no limit.
+  Mode mode = Mode::kOn;
+  double canary = 0.0;  // Mode::kCanary: the share of keys that are on, ...
+  std::string key;      // ... and whose session it is.
 };
 
 struct GenerateOptions {
@@ -75,6 +82,8 @@ class Session {
   /// early, the next call reads the rest first. FAILED_PRECONDITION when attention has no say in
   /// what the policy drops.
   absl::Status Recall(size_t count, Progress progress);
+  /// Append, with the logits that are wanted of them: kNone, kLast or, given all_logits, kAll.
+  absl::Status Read(std::span<const uint32_t> ids, RowUse use, WantLogits want, OnLogits on_logits);
   /// Goes on from the last token. `result` is filled even on an error.
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
   /// Forgets everything.
@@ -84,7 +93,16 @@ class Session {
   void ClearCancel() { cancelled_.store(false); }
 
   const Engine& engine() const { return *engine_; }
+  /// What the session does: its mode is what a canary came to, and when it is not on there is
+  /// neither policy nor budget.
   const SessionOptions& options() const { return options_; }
+  const SessionPlan& plan() const { return plan_; }
+  /// What it would be if it dropped rows; null but in Mode::kObserve.
+  const Shadow* shadow() const { return shadow_.get(); }
+  /// Whether rows leave by their age or for a budget, whatever other sessions hold.
+  bool drops_by_itself() const;
+  /// Logits after the last token; empty where they are not known.
+  std::span<const float> logits() const { return logits_; }
   /// All tokens so far, pending ones included.
   const std::vector<uint32_t>& tokens() const { return tokens_; }
   std::optional<uint32_t> LastToken() const {
@@ -99,12 +117,16 @@ class Session {
   absl::StatusOr<std::vector<uint32_t>> ResidentPositions(uint32_t head) const;
 
  private:
-  Session(std::shared_ptr<Engine> engine, const SessionOptions& options);
+  Session(std::shared_ptr<Engine> engine, const SessionOptions& options, const SessionPlan& plan);
   absl::Status CheckIds(std::span<const uint32_t> ids) const;
   /// Whether `tokens` more than the pending ones can be read without dropping, or rows may drop.
   absl::Status CheckRoom(uint64_t tokens) const;
   /// Engine::Run on this session's cache. A cache that was lost with its device is filled again.
+  /// The shadow follows.
   absl::Status Run(Request& request, absl::FunctionRef<bool()> after_step);
+  absl::Status RunAlone(Request& request, absl::FunctionRef<bool()> after_step);
+  /// Run, and what was read becomes part of the log.
+  absl::Status Extend(Request& request, absl::FunctionRef<bool()> after_step);
   /// Reads what the cache held before and `done`, the part of a request that it had taken, until it
   /// holds them again. Which rows were dropped may differ from before.
   absl::Status Refill(std::span<const uint32_t> done, bool done_is_pinned);
@@ -118,11 +140,15 @@ class Session {
   absl::Status ReadLog(const Reading& reading, Progress progress);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
+  /// Remembers the logits after the last token of a request that has them.
+  void KeepLogits(Request& request);
   void ForgetLogits();
 
   const std::shared_ptr<Engine> engine_;
   const SessionOptions options_;
+  const SessionPlan plan_;
   std::unique_ptr<SessionCache> cache_;
+  std::unique_ptr<Shadow> shadow_;
   std::vector<uint32_t> tokens_;
   std::vector<uint32_t> pending_;
   std::vector<std::pair<size_t, size_t>> pins_;  // [from, to) of tokens_ that are pinned.

@@ -192,6 +192,7 @@ void Conversation::PrintStats() const {
   line("rows dropped",
        FormatCount(kv.evicted_total) + ", by the cap alone " + FormatCount(kv.evicted_forced));
   line("re-based", FormatCount(kv.rebased) + " times");
+  if (std::strcmp(kv.mode, "observe") == 0) PrintObserved();
   line("engine memory", FormatBytes(memory.used) + ", peak " + FormatBytes(memory.peak) +
                             (memory.cap > 0 ? ", cap " + FormatBytes(memory.cap) : ""));
   line("weights", FormatBytes(memory.weights));
@@ -205,6 +206,24 @@ void Conversation::PrintStats() const {
                               FormatBytes(memory.device_budget) + " that the driver leaves");
   }
   line("process memory", FormatBytes(ReadProcessMemory().rss_bytes));
+}
+
+void Conversation::PrintObserved() const {
+  const corm_observed seen = Observed(session_.get());
+  std::fprintf(
+      stderr,
+      "  observed         dropping rows would keep %s (peak %s), %s rows a head, and have "
+      "dropped %s\n"
+      "                   after %s of %s tokens: KL mean %.4f, 99 %% %.4f, most %.4f; same "
+      "first choice %.1f %%; perplexity x %.3f\n",
+      FormatBytes(seen.bytes).c_str(), FormatBytes(seen.bytes_peak).c_str(),
+      FormatCount(static_cast<uint64_t>(seen.rows_kept)).c_str(),
+      FormatCount(seen.evicted_total).c_str(), FormatCount(seen.compared).c_str(),
+      FormatCount(seen.tokens).c_str(), seen.kl_mean, seen.kl_p99, seen.kl_max,
+      100 * seen.top1_agreement, seen.perplexity_kept / seen.perplexity_full);
+  if (seen.ended != nullptr) {
+    std::fprintf(stderr, "                   ended there: %s\n", seen.ended);
+  }
 }
 
 void Conversation::PrintSummary() const {

@@ -83,6 +83,7 @@ Json AnswerJson(const Answer& answer, const corm_engine* engine, const corm_sess
       {"stop_reason", StopReason(answer)},
       {"memory", MemoryJson(engine)},
       {"kv", KvJson(session, EngineInfo(engine).layers)}};
+  if (json["kv"]["mode"] == "observe") json["observed"] = ObservedJson(session);
   if (!answer.error.empty()) json["error"] = answer.error;
   return json;
 }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr char kDeviceGroup[] = "Device and memory";
 constexpr char kCacheGroup[] = "Cache";
+constexpr char kRolloutGroup[] = "Rollout";
 constexpr char kSamplingGroup[] = "Sampling";
 constexpr char kOutputGroup[] = "Output";
 
@@ -33,12 +34,12 @@ std::string CheckKvType(const std::string& text) {
 }
 
 void AddBytesOption(CLI::App& command, const std::string& name, uint64_t& bytes,
-                    const std::string& help) {
+                    const std::string& help, const char* group = kDeviceGroup) {
   command
       .add_option_function<std::string>(
           name, [name, &bytes](const std::string& text) { bytes = ParseBytes(name, text); }, help)
       ->type_name("BYTES")
-      ->group(kDeviceGroup);
+      ->group(group);
 }
 
 }  // namespace
@@ -212,6 +213,11 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   add("--evict", options.evict,
       "Which rows leave the cache: none, corm, window, ... (`cormorant policies` lists them). "
       "Default: corm when a cap is given, else none");
+  AddBytesOption(
+      command, "--kv-budget", options.budget_bytes,
+      "What this session may hold of the KV store, inside the caps; counts like a cap of "
+      "its own; 0: none (default)",
+      kCacheGroup);
   AddRankingOptions(command, options);
   add("--evict-interval", options.interval, "Tokens between evictions; 0: chosen");
   command
@@ -233,6 +239,26 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
       ->type_name("on|off")
       ->check(CLI::IsMember({"on", "off"}).description(""))
       ->group(kCacheGroup);
+}
+
+void AddRolloutOptions(CLI::App& command, CacheOptions& options) {
+  const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
+    return command.add_option(name, value, help)->group(kRolloutGroup);
+  };
+  add("--mode", options.mode,
+      "on: rows are dropped; off: none are, whatever else is asked for; observe: none are, and "
+      "what "
+      "dropping them would have cost is reported, for twice the compute; canary: on for a share of "
+      "keys, off for the others")
+      ->type_name("off|observe|canary|on")
+      ->check(CLI::IsMember({"off", "observe", "canary", "on"}).description(""))
+      ->capture_default_str();
+  add("--canary", options.canary, "The share of keys that a canary is on for")
+      ->type_name("P")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->capture_default_str();
+  add("--key", options.key, "Whose conversation it is: the same text, the same side of a canary")
+      ->type_name("TEXT");
 }
 
 void AddSamplingOptions(CLI::App& command, SamplingOptions& options) {
@@ -268,6 +294,7 @@ corm_engine_options EngineOptionsFor(const EngineOptions& options) {
   api.context = options.context;
   api.prefill_chunk = options.prefill_chunk;
   api.all_logits = options.all_logits ? 1 : 0;
+  api.max_sessions = options.max_sessions;
   return api;
 }
 
@@ -300,6 +327,13 @@ void CheckPolicyName(const CacheOptions& options) {
                 "--evict: there is no policy '" + options.evict + "'; there is " + names);
 }
 
+void PrepareMode(const CacheOptions& cache, EngineOptions& engine) {
+  if (cache.mode == "canary" && cache.key.empty()) {
+    throw Failure(kBadUsage, "--mode canary needs --key: whose conversation it is");
+  }
+  engine.max_sessions = cache.mode == "observe" ? 2 : 1;
+}
+
 EnginePtr OpenEngine(const EngineOptions& options, const OutputOptions& output) {
   Progress progress(output, "loading the model");
   corm_engine_options api = EngineOptionsFor(options);
@@ -330,6 +364,10 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
   api.recall = options.recall ? 1 : 0;
+  api.kv_budget_bytes = options.budget_bytes;
+  api.mode = options.mode.c_str();
+  api.canary = options.canary;
+  api.key = options.key.c_str();
   corm_session* session = nullptr;
   Check(corm_session_create(engine, &api, &session));
   return SessionPtr(session);

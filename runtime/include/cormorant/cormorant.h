@@ -227,12 +227,30 @@ typedef struct corm_session_options {
                              -1 (default): the policy's own. Below 4096. */
   const char* head_budget; /* Heads that share room: "session", "layer", "head"; NULL: the policy's
                               own. */
-  int32_t fade;           /* Steps of being remembered that each position of distance from an
-                             important row costs its neighbours; 0: neighbours have nothing of it;
-                             -1 (default): the policy's own. Below 4096. */
-  int recall;             /* Non-zero: once rows were dropped, corm_session_reply() reads the whole
-                             conversation again before it answers, as corm_session_recall() does;
-                             default 0. */
+  int32_t fade;            /* Steps of being remembered that each position of distance from an
+                              important row costs its neighbours; 0: neighbours have nothing of it;
+                              -1 (default): the policy's own. Below 4096. */
+  int recall;              /* Non-zero: once rows were dropped, corm_session_reply() reads the whole
+                              conversation again before it answers, as corm_session_recall() does;
+                              default 0. */
+
+  /* KV pages and tables that this session may hold, inside the engine's cap; 0 (default): no limit
+   * of its own. It counts like a cap: "corm" is the default policy, "none" refuses what does not
+   * fit. A budget too small is CORM_RESOURCE_EXHAUSTED, which names the smallest that works. */
+  uint64_t kv_budget_bytes;
+  /* "on" or NULL: rows are dropped. "off": nothing is dropped, as with policy "none" and no budget.
+   * "observe": nothing is dropped, but a second cache is kept as "on" would keep it, and
+   * corm_session_get_observed() says what that would have cost; it takes twice the compute, the
+   * bytes of the budget, and two of the engine's max_sessions. "canary": "on" for a share of keys,
+   * "off" for the others. Policy and budget are checked in every mode. */
+  const char* mode;
+  /* The share of keys that a canary is on for, in [0, 1]; default 0. As it grows, who is on stays
+   * on. */
+  double canary;
+  /* Names the user or the conversation of a canary. It is on when the upper 53 bits of
+   * fmix64(FNV-1a-64(key)), over 2^53, are below `canary`: the same on every machine and in every
+   * version. */
+  const char* key;
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -340,6 +358,7 @@ typedef struct corm_kv_stats {
   uint64_t evicted_forced; /* Of these, dropped because of the cap alone. */
   uint64_t rebased;        /* Times positions were moved back into the trained context. */
   uint64_t next_position;
+  const char* mode; /* "off", "observe" or "on": what "canary" came to. Always valid. */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
@@ -353,6 +372,35 @@ CORM_API corm_status corm_session_get_layer_rows(const corm_session* session, do
 CORM_API corm_status corm_session_get_positions(const corm_session* session, uint32_t layer,
                                                 uint32_t kv_head, uint32_t* positions,
                                                 size_t capacity, size_t* count);
+
+/* What dropping rows would have done to a session in mode "observe". "Full" is the session itself,
+ * "kept" the cache that drops. Their next-token distributions are compared after every generated
+ * token; of tokens that are read, after each with the engine's all_logits, else after the last of
+ * each call. */
+typedef struct corm_observed {
+  size_t struct_size;
+  uint64_t tokens;   /* That the kept cache has read. */
+  uint64_t compared; /* Tokens after which the two were compared. */
+  double kl_mean;    /* KL(full || kept) in nats. */
+  double kl_p99;     /* 99 % of comparisons do not exceed it. */
+  double kl_max;
+  double top1_agreement;  /* Share, in [0, 1], that found the same token likeliest. */
+  double perplexity_full; /* Of the tokens that then came, where they are known. */
+  double perplexity_kept;
+  double rows_kept; /* Of the kept cache, as in corm_kv_stats, like what follows. */
+  uint64_t bytes;
+  uint64_t bytes_peak; /* Greatest so far, after a step. */
+  uint64_t evicted_total;
+  uint64_t evicted_forced;
+  uint64_t rebased;
+  const char* ended; /* NULL while it goes on. Else why the kept cache is no more; the figures
+                        are those until then. Valid until the next call on the session. */
+} corm_observed;
+CORM_API void corm_observed_init(corm_observed* observed);
+/* CORM_FAILED_PRECONDITION in another mode. The session is never harmed by what is observed: when
+ * the kept cache fails, or stands in the way of the session itself, it ends and says so here. */
+CORM_API corm_status corm_session_get_observed(const corm_session* session,
+                                               corm_observed* observed);
 
 /* ---- Descriptions, as JSON ------------------------------------------------------------------- */
 
