@@ -503,7 +503,7 @@ absl::StatusOr<SessionPlan> PlanSession(const EngineOptions& options, const Engi
   const uint64_t tables = heads * plan.geometry.pages_per_head * 4;
   const uint64_t pages = (budget_bytes - std::min(budget_bytes, tables)) / plan.page_bytes;
   session.rows_per_head =
-      static_cast<uint32_t>(std::min<uint64_t>(session.rows_per_head, pages / heads * kPageRows));
+      static_cast<uint32_t>(std::min<uint64_t>(session.rows_per_head, pages * kPageRows / heads));
   while (options.prefill_chunk == 0 &&
          !IsSmallChunk(session.prefill_chunk, session.rows_per_head)) {
     session.prefill_chunk /= 2;

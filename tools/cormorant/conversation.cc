@@ -210,20 +210,19 @@ void Conversation::PrintStats() const {
 
 void Conversation::PrintObserved() const {
   const corm_observed seen = Observed(session_.get());
-  std::fprintf(
-      stderr,
-      "  observed         dropping rows would keep %s (peak %s), %s rows a head, and have "
-      "dropped %s\n"
-      "                   after %s of %s tokens: KL mean %.4f, 99 %% %.4f, most %.4f; same "
-      "first choice %.1f %%; perplexity x %.3f\n",
-      FormatBytes(seen.bytes).c_str(), FormatBytes(seen.bytes_peak).c_str(),
-      FormatCount(static_cast<uint64_t>(seen.rows_kept)).c_str(),
-      FormatCount(seen.evicted_total).c_str(), FormatCount(seen.compared).c_str(),
-      FormatCount(seen.tokens).c_str(), seen.kl_mean, seen.kl_p99, seen.kl_max,
-      100 * seen.top1_agreement, seen.perplexity_kept / seen.perplexity_full);
-  if (seen.ended != nullptr) {
-    std::fprintf(stderr, "                   ended there: %s\n", seen.ended);
-  }
+  std::fprintf(stderr, "  %-16s %s (peak %s), %s rows a head, %s dropped\n", "observed cache",
+               FormatBytes(seen.bytes).c_str(), FormatBytes(seen.bytes_peak).c_str(),
+               FormatCount(static_cast<uint64_t>(seen.rows_kept)).c_str(),
+               FormatCount(seen.evicted_total).c_str());
+  std::fprintf(stderr,
+               "  %-16s KL mean %.4f, 99 %% %.4f, most %.4f; same first choice %.1f %%; perplexity "
+               "x %.3f\n",
+               "observed cost", seen.kl_mean, seen.kl_p99, seen.kl_max, 100 * seen.top1_agreement,
+               seen.perplexity_kept / seen.perplexity_full);
+  std::fprintf(stderr, "  %-16s at %s of %s tokens%s%s\n", "compared",
+               FormatCount(seen.compared).c_str(), FormatCount(seen.tokens).c_str(),
+               seen.ended != nullptr ? ", then ended: " : "",
+               seen.ended != nullptr ? seen.ended : "");
 }
 
 void Conversation::PrintSummary() const {
