@@ -359,8 +359,13 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
 }
 
 void Session::Reset() {
-  engine_->Exclusively([&] { cache_->Clear(); });
+  Restart();
   if (shadow_ != nullptr) shadow_->Reset();
+}
+
+void Session::Restart() {
+  engine_->Exclusively([&] { cache_->Clear(); });
+  if (shadow_ != nullptr) shadow_->Restart();
   tokens_.clear();
   pending_.clear();
   pins_.clear();

@@ -88,6 +88,8 @@ class Session {
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
   /// Forgets everything.
   void Reset();
+  /// Forgets all tokens, to read others in their place; what was observed stays.
+  void Restart();
   void Cancel() { cancelled_.store(true); }
   /// Called when a call on the session begins, so that an old Cancel() does not end it.
   void ClearCancel() { cancelled_.store(false); }

@@ -2,7 +2,6 @@
 #include "runtime/engine/shadow.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,7 +27,7 @@ absl::StatusOr<std::unique_ptr<Shadow>> Shadow::Create(std::shared_ptr<Engine> e
   return std::unique_ptr<Shadow>(new Shadow(*std::move(session)));
 }
 
-void Shadow::CompareNewest(uint32_t next) {
+void Shadow::CompareNewest(std::optional<uint32_t> next) {
   const std::span<const float> kept = session_->logits();
   if (!newest_.empty() && !kept.empty()) {
     observed_.divergence.Add(newest_.data(), kept.data(), kept.size(), next);
@@ -81,13 +80,16 @@ bool Shadow::GiveWay() {
 void Shadow::End(const absl::Status& status) {
   observed_.status = status;
   observed_.tokens = session_->tokens().size();
-  newest_.clear();
+  Restart();
+}
+
+void Shadow::Restart() {
+  CompareNewest(std::nullopt);
   session_->Reset();
 }
 
 void Shadow::Reset() {
-  session_->Reset();
-  newest_.clear();
+  Restart();
   observed_ = Observed{};
 }
 

@@ -13,6 +13,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -44,15 +45,17 @@ class Shadow {
   absl::Status Recall(size_t count, Session::Progress progress);
   /// Ends so that the observed session can have its pages; false when it has ended before.
   bool GiveWay();
-  /// Begins anew with an empty session.
+  /// Follows the session when it starts again with no tokens; the report goes on.
+  void Restart();
+  /// Begins anew: an empty session, an empty report.
   void Reset();
 
   Observed observed() const;
 
  private:
   explicit Shadow(std::unique_ptr<Session> session) : session_(std::move(session)) {}
-  /// The distributions after the newest token, which `next` follows.
-  void CompareNewest(uint32_t next);
+  /// The distributions after the newest token; `next` follows it, where there will be one.
+  void CompareNewest(std::optional<uint32_t> next);
   void End(const absl::Status& status);
 
   const std::unique_ptr<Session> session_;

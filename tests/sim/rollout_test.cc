@@ -98,6 +98,12 @@ TEST_P(Rollout, WhatIsObservedIsWhatALockstepFinds) {
   EXPECT_LE(seen.bytes_peak, budget);
   EXPECT_EQ(observed->stats().evicted_total, 0u);
 
+  // A session that starts again keeps what was observed.
+  observed->Restart();
+  EXPECT_EQ(observed->shadow()->observed().tokens, 0u);
+  Score(*observed, ids);
+  EXPECT_EQ(observed->shadow()->observed().divergence.count(), 800u);
+  EXPECT_NEAR(observed->shadow()->observed().divergence.KlMean(), seen.divergence.KlMean(), 1e-12);
   // Appending says the same as scoring, and a reset begins anew.
   observed->Reset();
   EXPECT_EQ(observed->shadow()->observed().divergence.count(), 0u);

@@ -25,9 +25,11 @@ namespace {
 constexpr const char* kCommands[] = {"/help",  "/stats", "/save", "/load",
                                      "/reset", "/quit",  "/exit"};
 
-/// "of 8.0 MiB" or "no KV cap".
-std::string CapText(const corm_memory_stats& memory) {
-  return memory.kv_cap > 0 ? "of " + FormatBytes(memory.kv_cap) : "no KV cap";
+/// "of 8.0 MiB" or "no KV cap". A budget that is in use counts as one.
+std::string CapText(const corm_memory_stats& memory, const corm_kv_stats& kv, uint64_t budget) {
+  uint64_t cap = memory.kv_cap;
+  if (budget > 0 && std::strcmp(kv.mode, "on") == 0) cap = cap > 0 ? std::min(cap, budget) : budget;
+  return cap > 0 ? "of " + FormatBytes(cap) : "no KV cap";
 }
 
 }  // namespace
@@ -171,7 +173,8 @@ void Conversation::PrintStatus(const Answer& answer) const {
   std::fprintf(
       stderr, "%s[%s tokens | KV %s %s | full cache %s | rows %s of %s | %s tok/s]%s\n",
       color ? "\033[2m" : "", FormatCount(kv.tokens).c_str(), FormatBytes(kv.bytes).c_str(),
-      CapText(memory).c_str(), FormatBytes(kv.bytes_full_f16).c_str(),
+      CapText(memory, kv, options_.cache.budget_bytes).c_str(),
+      FormatBytes(kv.bytes_full_f16).c_str(),
       FormatCount(static_cast<uint64_t>(kv.rows_kept)).c_str(), FormatCount(kv.rows_full).c_str(),
       FormatRate(Rate(answer.result.generated_tokens, answer.result.decode_seconds)).c_str(),
       color ? "\033[0m" : "");
@@ -186,8 +189,8 @@ void Conversation::PrintStats() const {
   line("tokens", FormatCount(kv.tokens));
   line("rows kept", FormatCount(static_cast<uint64_t>(kv.rows_kept)) + " of " +
                         FormatCount(kv.rows_full) + " a head");
-  line("KV",
-       FormatBytes(kv.bytes) + " (" + CapText(memory) + "), peak " + FormatBytes(memory.kv_peak));
+  line("KV", FormatBytes(kv.bytes) + " (" + CapText(memory, kv, options_.cache.budget_bytes) +
+                 "), peak " + FormatBytes(memory.kv_peak));
   line("full f16 cache", FormatBytes(kv.bytes_full_f16));
   line("rows dropped",
        FormatCount(kv.evicted_total) + ", by the cap alone " + FormatCount(kv.evicted_forced));
