@@ -375,10 +375,12 @@ void Session::Restart() {
 void Session::KeepLogits(Request& request) {
   ForgetLogits();
   if (request.done < request.ids.size()) return;
-  if (request.logits_rows > 0) {
-    const size_t vocab = request.logits.size() / request.logits_rows;
+  if (request.logits_rows > 0 && request.want == WantLogits::kAll) {
+    // Copied: the memory of a chunk's logits is not kept.
+    const auto vocab = static_cast<ptrdiff_t>(request.logits.size() / request.logits_rows);
+    logits_.assign(request.logits.end() - vocab, request.logits.end());
+  } else if (request.logits_rows > 0) {
     logits_ = std::move(request.logits);
-    logits_.erase(logits_.begin(), logits_.end() - static_cast<ptrdiff_t>(vocab));
   }
   top_ = std::move(request.top);
 }

@@ -123,9 +123,9 @@ class Session {
   absl::Status CheckIds(std::span<const uint32_t> ids) const;
   /// Whether `tokens` more than the pending ones can be read without dropping, or rows may drop.
   absl::Status CheckRoom(uint64_t tokens) const;
-  /// Engine::Run on this session's cache. A cache that was lost with its device is filled again.
-  /// The shadow follows.
+  /// Engine::Run on this session's cache; the shadow follows.
   absl::Status Run(Request& request, absl::FunctionRef<bool()> after_step);
+  /// Without the shadow. A cache that was lost with its device is filled again.
   absl::Status RunAlone(Request& request, absl::FunctionRef<bool()> after_step);
   /// Run, and what was read becomes part of the log.
   absl::Status Extend(Request& request, absl::FunctionRef<bool()> after_step);

@@ -279,7 +279,8 @@ CORM_API corm_status corm_session_score(corm_session* session, const uint32_t* i
  * the question attends to stays in the cache, whatever was dropped before it was asked. Of a long
  * question its last tokens count, a prefill chunk of them. Takes as long as reading everything, and
  * somewhat more; does nothing as long as nothing was dropped. When it is cancelled, the next call
- * reads the rest. CORM_FAILED_PRECONDITION with a policy that does not judge rows by attention. */
+ * reads the rest. CORM_FAILED_PRECONDITION with a policy that does not judge rows by attention. In
+ * mode "observe" it is the second cache that recalls. */
 CORM_API corm_status corm_session_recall(corm_session* session, size_t count,
                                          corm_progress_fn on_progress, void* user);
 
