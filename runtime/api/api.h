@@ -16,6 +16,7 @@
 #include "runtime/engine/conversation.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/session.h"
+#include "runtime/engine/shadow.h"
 #include "runtime/text/tokenizer.h"
 
 struct corm_engine {
@@ -31,6 +32,7 @@ struct corm_session {
   std::unique_ptr<cormorant::Session> session;
   std::unique_ptr<cormorant::Conversation> conversation;
   mutable std::atomic<bool> is_busy = false;
+  mutable std::string observed_ended;  // Lent by corm_session_get_observed().
 };
 
 namespace cormorant::api {

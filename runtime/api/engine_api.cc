@@ -78,6 +78,12 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   }
   out.audit = read.audit;
   out.host_copies = {.bytes_most = read.host_copy_bytes, .seconds_most = read.host_copy_seconds};
+  out.kv_budget_bytes = read.kv_budget_bytes;
+  if (read.mode != nullptr) {
+    CORM_ASSIGN_OR_RETURN(out.mode, ParseMode(read.mode));
+  }
+  out.canary = read.canary;
+  out.key = OrEmpty(read.key);
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
   }
@@ -430,7 +436,47 @@ corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* s
     out.host_bytes = now.host_bytes;
     out.returned_total = now.returned_total;
     out.next_position = s.next_position();
+    out.mode = cormorant::ModeName(s.options().mode).data();
     return WriteStruct(out, "corm_kv_stats", stats);
+  });
+}
+
+void corm_observed_init(corm_observed* observed) {
+  *observed = {};
+  observed->struct_size = sizeof(*observed);
+}
+
+corm_status corm_session_get_observed(const corm_session* session, corm_observed* observed) {
+  return GuardSession(session, [&]() -> absl::Status {
+    const cormorant::Shadow* const shadow = session->session->shadow();
+    if (shadow == nullptr) {
+      return absl::FailedPreconditionError(
+          "the session is not in mode observe; create one that is");
+    }
+    const cormorant::Observed now = shadow->observed();
+    const cormorant::Divergence& divergence = now.divergence;
+    corm_observed out;
+    corm_observed_init(&out);
+    out.tokens = now.tokens;
+    out.compared = divergence.count();
+    out.kl_mean = divergence.KlMean();
+    out.kl_p99 = divergence.KlP99();
+    out.kl_max = divergence.KlMax();
+    out.top1_agreement = divergence.Top1Agreement();
+    out.perplexity_full = divergence.PerplexityFull();
+    out.perplexity_kept = divergence.PerplexityOther();
+    out.rows_kept =
+        static_cast<double>(now.cache.rows) / session->session->engine().plan().geometry.heads();
+    out.bytes = now.cache.bytes;
+    out.bytes_peak = now.bytes_peak;
+    out.evicted_total = now.cache.evicted_total;
+    out.evicted_forced = now.cache.evicted_forced;
+    out.rebased = now.cache.rebased;
+    if (!now.status.ok()) {
+      session->observed_ended = std::string(now.status.message());
+      out.ended = session->observed_ended.c_str();
+    }
+    return WriteStruct(out, "corm_observed", observed);
   });
 }
 

@@ -106,8 +106,8 @@ absl::StatusOr<Cut> SolveShared(const CutProblem& problem) {
     if (heads.PagesAt(0) > problem.page_limit) {
       return absl::ResourceExhaustedError(
           absl::StrCat("rows that may not leave (pinned, newest, floor) and ", problem.room,
-                       " new ones need ", heads.PagesAt(0), " pages; the cap allows ",
-                       problem.page_limit, ": raise the cap, pin less or lower --corm-recent"));
+                       " new ones need ", heads.PagesAt(0), " pages; the cap or budget allows ",
+                       problem.page_limit, ": raise it, pin less or lower --corm-recent"));
     }
     while (too_many - fits > 1) {
       const uint32_t middle = (fits + too_many) / 2;

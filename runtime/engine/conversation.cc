@@ -152,7 +152,7 @@ absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* res
     return absl::FailedPreconditionError("the conversation has no messages yet");
   CORM_ASSIGN_OR_RETURN(const std::string text, Render(messages_.size(), true));
   if (!absl::StartsWith(text, read_)) {  // The template rewrote what was read: start again.
-    session_->Reset();
+    session_->Restart();
     Forget();
   }
   const double start = Now();

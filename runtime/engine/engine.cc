@@ -273,7 +273,7 @@ absl::Status Engine::Run(Request& request, absl::FunctionRef<bool()> after_step)
   Active active;
   active.request = &request;
   active_[id] = &active;
-  scheduler_->Add(id, static_cast<uint32_t>(request.ids.size() - request.done));
+  scheduler_->Add(id, static_cast<uint32_t>(request.ids.size() - request.done), request.chunk);
   for (;;) {
     while (!active.stepped) {
       if (driving_) {

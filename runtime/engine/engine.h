@@ -49,7 +49,8 @@ struct Request {
   SessionCache* cache = nullptr;
   uint64_t before = 0;  // Tokens the cache holds already, as its session believes.
   std::span<const uint32_t> ids;
-  RowUse use = RowUse::kKeep;  // kProbe: ids see what is in the cache and those of their own step.
+  uint32_t chunk = UINT32_MAX;  // At most so many in a step, and EnginePlan::prefill_chunk.
+  RowUse use = RowUse::kKeep;   // kProbe: ids see the cache and those of their own step.
   WantLogits want = WantLogits::kLast;
 
   // Written by the engine, valid in after_step and once Run has returned:

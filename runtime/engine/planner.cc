@@ -33,6 +33,10 @@ uint64_t PagesPerSession(uint32_t chunk) {
   return CeilDiv(std::min(CeilDiv((uint64_t{chunk} + 4) * 4, 3), uint64_t{chunk} + 260), kPageRows);
 }
 
+uint64_t PagesPerHeadMin(uint32_t sessions, uint32_t chunk) {
+  return std::max<uint64_t>(kPagesPerHeadMin, sessions * PagesPerSession(chunk));
+}
+
 absl::Status CheckOptions(const EngineOptions& options, const ModelFile& model) {
   const uint32_t trained = model.config().context;
   if (options.context > trained) {
@@ -240,20 +244,21 @@ EnginePlan SizePlan(const Problem& problem, uint32_t chunk) {
 
 /// A chunk is counted inside the cap, so a small cap wants small chunks: at most a sixteenth of
 /// what a head can hold.
+bool IsSmallChunk(uint32_t chunk, uint32_t rows_per_head) {
+  return chunk <= std::max(kChunkMin, rows_per_head / 16);
+}
+
 EnginePlan PlanWithChunk(const Problem& problem) {
   const uint32_t asked = problem.options.prefill_chunk;
   for (uint32_t chunk = asked != 0 ? asked : kChunkMax;; chunk /= 2) {
     EnginePlan plan = SizePlan(problem, chunk);
-    const bool fits = !plan.capped || chunk <= plan.rows_per_head / 16;
-    if (asked != 0 || fits || chunk <= kChunkMin) return plan;
+    if (asked != 0 || !plan.capped || IsSmallChunk(chunk, plan.rows_per_head)) return plan;
   }
 }
 
 /// Pages of a stage below which it is not worth running.
 uint64_t PagesMin(const Problem& problem, const EnginePlan& plan, const StagePlan& stage) {
-  return stage.geometry.heads() *
-         std::max<uint64_t>(kPagesPerHeadMin,
-                            problem.sessions() * PagesPerSession(plan.prefill_chunk));
+  return stage.geometry.heads() * PagesPerHeadMin(problem.sessions(), plan.prefill_chunk);
 }
 
 bool Fits(const Problem& problem, const EnginePlan& plan) {
@@ -486,6 +491,30 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
   plan = PlanWithHost(&problem, *host);
   if (!Fits(problem, plan)) return TooSmall(problem, plan);
   return plan;
+}
+
+absl::StatusOr<SessionPlan> PlanSession(const EngineOptions& options, const EnginePlan& plan,
+                                        uint64_t budget_bytes) {
+  SessionPlan session;
+  session.capped = plan.capped || budget_bytes != 0;
+  session.rows_per_head = plan.rows_per_head / options.max_sessions;
+  session.prefill_chunk = plan.prefill_chunk;
+  if (budget_bytes == 0) return session;
+  const uint64_t heads = plan.geometry.heads();
+  const uint64_t tables = heads * plan.geometry.pages_per_head * 4;
+  const uint64_t pages = (budget_bytes - std::min(budget_bytes, tables)) / plan.page_bytes;
+  session.rows_per_head =
+      static_cast<uint32_t>(std::min<uint64_t>(session.rows_per_head, pages * kPageRows / heads));
+  while (options.prefill_chunk == 0 &&
+         !IsSmallChunk(session.prefill_chunk, session.rows_per_head)) {
+    session.prefill_chunk /= 2;
+  }
+  const uint64_t pages_min = heads * PagesPerHeadMin(1, session.prefill_chunk);
+  if (pages >= pages_min) return session;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "--kv-budget ", budget_bytes, " is below ", tables + pages_min * plan.page_bytes,
+      " bytes, the smallest that a session works in; rows in fewer bits (--kv-type)",
+      options.prefill_chunk == 0 ? "" : " and a smaller --prefill-chunk", " lower it"));
 }
 
 }  // namespace cormorant

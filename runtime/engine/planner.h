@@ -82,6 +82,13 @@ struct EnginePlan {
   }
 };
 
+/// What a session may count on.
+struct SessionPlan {
+  bool capped = false;         // By the engine's caps or by a budget of its own.
+  uint32_t rows_per_head = 0;  // Mean rows a head can hold beside all other sessions.
+  uint32_t prefill_chunk = 0;  // Most tokens it reads in a step.
+};
+
 /// Tapes of KV maintenance; their out region holds the age histograms.
 Tape AgesTape(const KvGeometry& geometry);
 Tape CompactTape();
@@ -95,5 +102,10 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v);
 /// layers that they cannot hold; null where there is no such help, as when the device is the CPU.
 absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
                                       std::span<const Backend* const> devices, const Backend* host);
+
+/// The plan of a session that may hold `budget_bytes` of KV pages and tables; 0: no budget of its
+/// own. RESOURCE_EXHAUSTED with the smallest budget that works.
+absl::StatusOr<SessionPlan> PlanSession(const EngineOptions& options, const EnginePlan& plan,
+                                        uint64_t budget_bytes);
 
 }  // namespace cormorant

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "platform/clock.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/shadow.h"
 #include "runtime/text/detokenizer.h"
 
 namespace cormorant {
@@ -22,9 +23,10 @@ constexpr uint32_t kRecallLeast = 32, kRecallMost = 256;
 constexpr size_t kLooking = 128;
 
 absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
-                                                    const SessionOptions& options) {
+                                                    const SessionOptions& options,
+                                                    const SessionPlan& session) {
   const EnginePlan& plan = engine.plan();
-  const bool capped = plan.capped;
+  const bool capped = session.capped;
   const std::string name = !options.policy.empty() ? options.policy : capped ? "corm" : "none";
   CORM_ASSIGN_OR_RETURN(const PolicyDef* policy, FindPolicy(name));
   const float scale = options.importance_scale.value_or(1.0f);
@@ -42,7 +44,7 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.sinks = options.sinks;
   asked.importance_scale = options.importance_scale;
   asked.capped = capped;
-  const uint32_t rows_per_head = plan.rows_per_head / engine.options().max_sessions;
+  const uint32_t rows_per_head = session.rows_per_head;
   // Half of the context is what re-basing leaves a head, cap or not.
   asked.rows_per_head = std::min(capped ? rows_per_head : kNever, plan.context / 2);
   SessionCache::Settings settings;
@@ -54,23 +56,52 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   settings.floor = std::min(kFloor, rows_per_head / 8);
   settings.zeroes = options.zero_pages;
   settings.host = options.host_copies;
+  settings.budget_bytes = options.kv_budget_bytes;
   return settings;
+}
+
+/// Passes on the logits of a request's last step; its tokens are those from `at` on. False cancels.
+bool HandOut(const Request& request, size_t at, Session::OnLogits on_logits) {
+  const size_t rows = request.logits_rows, first = at + request.done - rows;
+  const std::span<const float> logits = request.logits;
+  for (size_t i = 0; i < rows; ++i) {
+    const size_t vocab = logits.size() / rows;
+    if (!on_logits(first + i, logits.subspan(i * vocab, vocab))) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Create(std::shared_ptr<Engine> engine,
                                                          const SessionOptions& options) {
-  CORM_ASSIGN_OR_RETURN(SessionCache::Settings settings, MakeSettings(*engine, options));
-  std::unique_ptr<Session> session(new Session(std::move(engine), options));
-  if (options.audit > 0) session->audit_ = std::make_unique<Audit>(options.audit);
+  SessionOptions own = options;
+  if (own.mode == Mode::kCanary) {
+    CORM_ASSIGN_OR_RETURN(own.mode, CanaryMode(own.key, own.canary));
+  }
+  // In every mode, so that wrong options do not wait for the first canary.
+  CORM_ASSIGN_OR_RETURN(SessionPlan plan,
+                        PlanSession(engine->options(), engine->plan(), own.kv_budget_bytes));
+  CORM_ASSIGN_OR_RETURN(SessionCache::Settings settings, MakeSettings(*engine, own, plan));
+  if (own.mode != Mode::kOn) {
+    own.policy = "none";
+    own.kv_budget_bytes = 0;
+    CORM_ASSIGN_OR_RETURN(plan, PlanSession(engine->options(), engine->plan(), 0));
+    CORM_ASSIGN_OR_RETURN(settings, MakeSettings(*engine, own, plan));
+  }
+  std::unique_ptr<Session> session(new Session(engine, own, plan));
+  if (own.audit > 0) session->audit_ = std::make_unique<Audit>(own.audit);
   settings.audit = session->audit_.get();
-  CORM_ASSIGN_OR_RETURN(session->cache_, session->engine_->CreateCache(settings));
+  CORM_ASSIGN_OR_RETURN(session->cache_, engine->CreateCache(settings));
+  if (own.mode == Mode::kObserve) {
+    CORM_ASSIGN_OR_RETURN(session->shadow_, Shadow::Create(std::move(engine), options));
+  }
   return session;
 }
 
-Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options)
-    : engine_(std::move(engine)), options_(options) {}
+Session::Session(std::shared_ptr<Engine> engine, const SessionOptions& options,
+                 const SessionPlan& plan)
+    : engine_(std::move(engine)), options_(options), plan_(plan) {}
 
 Session::~Session() {
   if (cache_ != nullptr) engine_->DestroyCache(std::move(cache_));
@@ -92,10 +123,16 @@ absl::Status Session::CheckIds(std::span<const uint32_t> ids) const {
 
 absl::Status Session::CheckRoom(uint64_t tokens) const {
   absl::Status status;
-  // Those that are pending, and all that the cache is behind the log when a call ended early.
-  engine_->Exclusively(
-      [&] { status = cache_->CanRead(tokens_.size() - cache_->clock() + tokens); });
+  do {
+    // Those that are pending, and all that the cache is behind the log when a call ended early.
+    engine_->Exclusively(
+        [&] { status = cache_->CanRead(tokens_.size() - cache_->clock() + tokens); });
+  } while (absl::IsResourceExhausted(status) && shadow_ != nullptr && shadow_->GiveWay());
   return status;
+}
+
+bool Session::drops_by_itself() const {
+  return cache_->evicts() && (options_.kv_budget_bytes != 0 || cache_->drops_by_age());
 }
 
 SessionCache::Stats Session::stats() const {
@@ -126,6 +163,20 @@ absl::StatusOr<std::vector<uint32_t>> Session::ResidentPositions(uint32_t head) 
 absl::Status Session::Run(Request& request, absl::FunctionRef<bool()> after_step) {
   request.cache = cache_.get();
   request.before = tokens_.size() - pending_.size();
+  request.chunk = plan_.prefill_chunk;
+  if (shadow_ == nullptr) return RunAlone(request, after_step);
+  request.want = engine_->options().all_logits ? WantLogits::kAll : WantLogits::kLast;
+  for (;;) {
+    const absl::Status status = RunAlone(request, [&] {
+      shadow_->Follow(request);
+      return after_step();
+    });
+    shadow_->Follow(request);  // Also what a step read that failed after it.
+    if (!absl::IsResourceExhausted(status) || !shadow_->GiveWay()) return status;
+  }
+}
+
+absl::Status Session::RunAlone(Request& request, absl::FunctionRef<bool()> after_step) {
   for (;;) {
     const absl::Status status = engine_->Run(request, after_step);
     if (!absl::IsAborted(status)) return status;
@@ -148,6 +199,7 @@ absl::Status Session::Probe(std::span<const uint32_t> question,
   request.cache = cache_.get();
   engine_->Exclusively([&] { request.before = cache_->clock(); });
   request.ids = question;
+  request.chunk = plan_.prefill_chunk;
   request.use = RowUse::kProbe;
   request.want = WantLogits::kNone;
   return engine_->Run(request, after_step);
@@ -183,6 +235,7 @@ absl::StatusOr<Session::Recalled> Session::Recall(std::span<const uint32_t> ids,
   CORM_RETURN_IF_ERROR(CheckIds(ids));
   if (ids.empty()) return absl::InvalidArgumentError("there are no tokens to recall by");
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));
+  if (shadow_ != nullptr) return shadow_->Recall(ids, progress);
   if (stats().evicted_total == 0) return Recalled();
   if (!cache_->judges()) {
     return absl::FailedPreconditionError(
@@ -216,8 +269,8 @@ absl::StatusOr<Session::Recalled> Session::LookBack(std::span<const uint32_t> qu
                                                     Progress progress) {
   Recalled recalled;
   recalled.from_copies = true;
-  const uint32_t probe =
-      std::min<uint32_t>(static_cast<uint32_t>(question.size()), engine_->plan().prefill_chunk);
+  const uint32_t probe = std::min(
+      {static_cast<uint32_t>(question.size()), plan_.prefill_chunk, engine_->plan().prefill_chunk});
   const uint32_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
   uint32_t most = 0;
   absl::StatusOr<std::optional<uint32_t>> left = std::nullopt;
@@ -267,11 +320,7 @@ absl::Status Session::ReadPending(WantLogits want) {
   request.want = want;
   request.logits = std::move(logits_);
   const absl::Status status = Run(request, [&] { return !cancelled_.load(); });
-  ForgetLogits();
-  if (request.done == pending_.size()) {
-    if (request.logits_rows > 0) logits_ = std::move(request.logits);
-    top_ = std::move(request.top);
-  }
+  KeepLogits(request);
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(request.done));
   // Cancelled after its last step: the tokens are read, and the next call sees the flag no more.
   return pending_.empty() && absl::IsCancelled(status) ? absl::OkStatus() : status;
@@ -285,41 +334,40 @@ absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress p
   Request request;
   request.ids = ids;
   if (pin) request.use = RowUse::kPin;
-  const absl::Status status =
-      Run(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
-  if (pin) pins_.Add(tokens_.size(), tokens_.size() + request.done);
-  tokens_.insert(tokens_.end(), ids.begin(), ids.begin() + static_cast<ptrdiff_t>(request.done));
-  ForgetLogits();
-  if (request.done == ids.size() && request.logits_rows > 0) logits_ = std::move(request.logits);
+  return Extend(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
+}
+
+absl::Status Session::Extend(Request& request, absl::FunctionRef<bool()> after_step) {
+  const absl::Status status = Run(request, after_step);
+  const std::span<const uint32_t> done = request.ids.first(request.done);
+  if (request.use == RowUse::kPin) pins_.Add(tokens_.size(), tokens_.size() + done.size());
+  tokens_.insert(tokens_.end(), done.begin(), done.end());
+  KeepLogits(request);
   return status;
+}
+
+absl::Status Session::Read(std::span<const uint32_t> ids, RowUse use, WantLogits want,
+                           OnLogits on_logits) {
+  CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
+  Request request;
+  request.ids = ids;
+  request.use = use;
+  request.want = want;
+  return Extend(request, [&] { return HandOut(request, 0, on_logits) && !cancelled_.load(); });
 }
 
 absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
   CORM_RETURN_IF_ERROR(CheckIds(ids));
   CORM_RETURN_IF_ERROR(CheckRoom(ids.size()));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
-  ForgetLogits();
   const bool all = engine_->options().all_logits;
-  const uint32_t vocab = engine_->model().config().vocab;
   const size_t piece = all ? ids.size() : 1;
   for (size_t at = 0; at < ids.size(); at += piece) {
     Request request;
     request.ids = ids.subspan(at, std::min(piece, ids.size() - at));
     request.want = all ? WantLogits::kAll : WantLogits::kLast;
-    const absl::Status status = Run(request, [&] {
-      const size_t first = at + request.done - request.logits_rows;
-      for (uint32_t i = 0; i < request.logits_rows; ++i) {
-        const std::span<const float> row(&request.logits[uint64_t{i} * vocab], vocab);
-        if (!on_logits(first + i, row)) return false;
-      }
-      return !cancelled_.load();
-    });
-    tokens_.insert(tokens_.end(), request.ids.begin(),
-                   request.ids.begin() + static_cast<ptrdiff_t>(request.done));
-    if (at + request.done == ids.size() && request.logits_rows > 0) {
-      logits_.assign(request.logits.end() - static_cast<ptrdiff_t>(vocab), request.logits.end());
-    }
-    CORM_RETURN_IF_ERROR(status);
+    CORM_RETURN_IF_ERROR(
+        Extend(request, [&] { return HandOut(request, at, on_logits) && !cancelled_.load(); }));
   }
   return absl::OkStatus();
 }
@@ -342,7 +390,7 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
   Detokenizer detokenizer(tokenizer, LastToken());
   std::string text;
   for (bool is_last = false; !is_last;) {
-    const bool is_top_enough = sampler.TopSuffices(tokens_);
+    const bool is_top_enough = shadow_ == nullptr && sampler.TopSuffices(tokens_);
     const absl::Status read = ReadPending(is_top_enough ? WantLogits::kTop : WantLogits::kLast);
     if (!read.ok()) return failed(read);
     if (logits_.empty() && !(is_top_enough && !top_.empty())) {
@@ -373,10 +421,33 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
 }
 
 void Session::Reset() {
-  ForgetCache(DropCause::kReset);
+  ForgetTokens(DropCause::kReset);
+  if (shadow_ != nullptr) shadow_->Reset();
+}
+
+void Session::Restart() {
+  ForgetTokens(DropCause::kReset);
+  if (shadow_ != nullptr) shadow_->Restart();
+}
+
+void Session::ForgetTokens(DropCause cause) {
+  ForgetCache(cause);
   tokens_.clear();
   pending_.clear();
   pins_.Clear();
+}
+
+void Session::KeepLogits(Request& request) {
+  ForgetLogits();
+  if (request.done < request.ids.size()) return;
+  if (request.logits_rows > 0 && request.want == WantLogits::kAll) {
+    // Copied: the memory of a chunk's logits is not kept.
+    const auto vocab = static_cast<ptrdiff_t>(request.logits.size() / request.logits_rows);
+    logits_.assign(request.logits.end() - vocab, request.logits.end());
+  } else if (request.logits_rows > 0) {
+    logits_ = std::move(request.logits);
+  }
+  top_ = std::move(request.top);
 }
 
 void Session::ForgetLogits() {

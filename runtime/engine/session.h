@@ -20,12 +20,15 @@
 #include "runtime/cache/audit.h"
 #include "runtime/cache/token_ranges.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/rollout.h"
 #include "runtime/engine/sampler.h"
 
 namespace cormorant {
 
+class Shadow;
+
 struct SessionOptions {
-  std::string policy;  // Empty: corm under a cap, else none.
+  std::string policy;  // Empty: corm under a cap or budget, else none.
   std::optional<uint32_t> window, recent;
   std::optional<ThresholdBasis> basis;
   std::optional<HeadBudget> budget;
@@ -36,8 +39,12 @@ struct SessionOptions {
   bool pin_system_prompt = true;
   bool recalls = false;  // Replies Recall() first, with what they are to read.
   HostRows::Limits host_copies;
-  bool zero_pages = false;  // Memory of rows is overwritten as soon as they leave the cache.
-  uint32_t audit = 0;       // Records of what was dropped that are kept.
+  bool zero_pages = false;       // Memory of rows is overwritten as soon as they leave the cache.
+  uint32_t audit = 0;            // Records of what was dropped that are kept.
+  uint64_t kv_budget_bytes = 0;  // Pages and tables that the session may hold; 0: no limit.
+  Mode mode = Mode::kOn;
+  double canary = 0.0;  // Mode::kCanary: the share of keys that are on, ...
+  std::string key;      // ... and whose session it is.
 };
 
 struct GenerateOptions {
@@ -86,10 +93,14 @@ class Session {
   /// ends early, the next call reads the rest first. Does nothing as long as nothing was dropped.
   /// FAILED_PRECONDITION when attention has no say in what the policy drops.
   absl::StatusOr<Recalled> Recall(std::span<const uint32_t> ids, Progress progress);
+  /// Append, with the logits that are wanted of them: kNone, kLast or, given all_logits, kAll.
+  absl::Status Read(std::span<const uint32_t> ids, RowUse use, WantLogits want, OnLogits on_logits);
   /// Goes on from the last token. `result` is filled even on an error.
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
   /// Forgets everything but the audit.
   void Reset();
+  /// Forgets all tokens, to read others in their place; what was observed stays.
+  void Restart();
 
   /// Tokens [from, to) of the log are never dropped from now on. Where their rows are all resident
   /// and where they were read, this is done at once; else the log is read again, and when that ends
@@ -116,7 +127,16 @@ class Session {
   void ClearCancel() { cancelled_.store(false); }
 
   const Engine& engine() const { return *engine_; }
+  /// What the session does: its mode is what a canary came to, and when it is not on there is
+  /// neither policy nor budget.
   const SessionOptions& options() const { return options_; }
+  const SessionPlan& plan() const { return plan_; }
+  /// What it would be if it dropped rows; null but in Mode::kObserve.
+  const Shadow* shadow() const { return shadow_.get(); }
+  /// Whether rows leave by their age or for a budget, whatever other sessions hold.
+  bool drops_by_itself() const;
+  /// Logits after the last token; empty where they are not known.
+  std::span<const float> logits() const { return logits_; }
   /// All tokens so far, pending ones included.
   const std::vector<uint32_t>& tokens() const { return tokens_; }
   std::optional<uint32_t> LastToken() const {
@@ -131,12 +151,16 @@ class Session {
   absl::StatusOr<std::vector<uint32_t>> ResidentPositions(uint32_t head) const;
 
  private:
-  Session(std::shared_ptr<Engine> engine, const SessionOptions& options);
+  Session(std::shared_ptr<Engine> engine, const SessionOptions& options, const SessionPlan& plan);
   absl::Status CheckIds(std::span<const uint32_t> ids) const;
   /// Whether `tokens` more than the pending ones can be read without dropping, or rows may drop.
   absl::Status CheckRoom(uint64_t tokens) const;
-  /// Engine::Run on this session's cache. A cache that was lost with its device is filled again.
+  /// Engine::Run on this session's cache; the shadow follows.
   absl::Status Run(Request& request, absl::FunctionRef<bool()> after_step);
+  /// Without the shadow. A cache that was lost with its device is filled again.
+  absl::Status RunAlone(Request& request, absl::FunctionRef<bool()> after_step);
+  /// Run, and what was read becomes part of the log.
+  absl::Status Extend(Request& request, absl::FunctionRef<bool()> after_step);
   /// Reads what the cache held before and `done`, the part of a request that it had taken, until it
   /// holds them again. Which rows were dropped may differ from before.
   absl::Status Refill(std::span<const uint32_t> done, bool done_is_pinned);
@@ -154,10 +178,13 @@ class Session {
   absl::StatusOr<Recalled> ReadAgain(std::span<const uint32_t> question, Progress progress);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
+  /// Remembers the logits after the last token of a request that has them.
+  void KeepLogits(Request& request);
   void ForgetLogits();
   /// Tokens of these ranges have just been pinned, or are not any more.
   absl::Status PinsChanged(const std::vector<TokenRanges::Range>& ranges, bool is_pinned,
                            Progress progress);
+  void ForgetTokens(DropCause cause);
   /// Empties the cache; ReadRest() or the next call fills it.
   void ForgetCache(DropCause cause);
   /// Leaves the last token pending, so that there is something to go on from when reading ends
@@ -168,7 +195,9 @@ class Session {
   const std::shared_ptr<Engine> engine_;
   const SessionOptions options_;
   std::unique_ptr<Audit> audit_;  // Null: none is kept.
+  const SessionPlan plan_;
   std::unique_ptr<SessionCache> cache_;
+  std::unique_ptr<Shadow> shadow_;
   std::vector<uint32_t> tokens_;
   std::vector<uint32_t> pending_;
   TokenRanges pins_;  // Of tokens_.

@@ -58,6 +58,28 @@ void SessionCache::Attach(std::span<KvStore* const> stores) {
   }
 }
 
+uint32_t SessionCache::PageBudget(const Part& part) const {
+  if (settings_.budget_bytes == 0) return kNever;
+  uint64_t heads = 0, tables = 0;
+  for (const std::unique_ptr<Part>& each : parts_) {
+    heads += each->kv.heads();
+    tables += each->store->table_bytes();
+  }
+  const uint64_t pages = (settings_.budget_bytes - std::min(settings_.budget_bytes, tables)) /
+                         part.store->page_bytes() * part.kv.heads() / heads;
+  return static_cast<uint32_t>(std::min<uint64_t>(pages, kNever));
+}
+
+uint32_t SessionCache::PageLimit(const Part& part) const {
+  return std::min(part.store->pool().free_pages() + part.kv.page_total(), PageBudget(part));
+}
+
+uint32_t SessionCache::PagesMissing(uint32_t stage, uint32_t rows) const {
+  const Part& part = *parts_[stage];
+  const uint32_t budget = PageBudget(part), held = part.kv.page_total();
+  return std::min(part.kv.PagesMissing(rows), budget - std::min(budget, held));
+}
+
 absl::Status SessionCache::CanRead(uint64_t tokens) const {
   if (settings_.rules.evicts) return absl::OkStatus();
   if (next_position_ + tokens > settings_.context) {
@@ -67,13 +89,15 @@ absl::Status SessionCache::CanRead(uint64_t tokens) const {
   }
   for (const std::unique_ptr<Part>& part : parts_) {
     const uint64_t missing = part->kv.PagesMissing(static_cast<uint32_t>(tokens));
-    const uint32_t free = part->store->pool().free_pages();
-    if (missing <= free) continue;
+    const uint32_t limit = PageLimit(*part), held = part->kv.page_total();
+    if (missing + held <= limit) continue;
     const uint64_t page_bytes = part->store->page_bytes();
-    return absl::ResourceExhaustedError(absl::StrCat(
-        tokens, " more tokens after ", clock_, " need ", missing * page_bytes,
-        " more bytes of KV pages, the cap leaves ", free * page_bytes,
-        "; nothing was lost: raise the cap, or use an eviction policy (--evict corm)"));
+    const char* const which = limit == PageBudget(*part) ? "session's budget" : "cap";
+    return absl::ResourceExhaustedError(
+        absl::StrCat(tokens, " more tokens after ", clock_, " need ", missing * page_bytes,
+                     " more bytes of KV pages, the ", which, " leaves ",
+                     (limit - std::min(limit, held)) * page_bytes, "; nothing was lost: raise the ",
+                     which, ", or use an eviction policy (--evict corm)"));
   }
   return absl::OkStatus();
 }
@@ -82,9 +106,8 @@ absl::Status SessionCache::MakeRoom(uint32_t rows) {
   CORM_RETURN_IF_ERROR(CanRead(rows));
   if (uint64_t{next_position_} + rows > settings_.context) CORM_RETURN_IF_ERROR(Rebase(rows));
   for (const std::unique_ptr<Part>& part : parts_) {
-    const PagePool& pool = part->store->pool();
-    if (part->kv.PagesMissing(rows) <= pool.free_pages()) continue;
-    const uint32_t page_limit = pool.free_pages() + part->kv.page_total();
+    const uint32_t page_limit = PageLimit(*part);
+    if (part->kv.page_total() + part->kv.PagesMissing(rows) <= page_limit) continue;
     absl::Status status =
         DropRows(*part, {.room = std::max(rows, settings_.interval), .page_limit = page_limit});
     if (absl::IsResourceExhausted(status)) {  // Room for a whole interval is a wish, not a must.

@@ -10,6 +10,9 @@
 // the trained context. After the step, Commit() counts the rows in. The cap holds because rows are
 // dropped before new ones are written.
 //
+// A session may have a budget of its own, inside the engine's cap: bytes of pages and tables that
+// it never passes, shared among stages as their heads are.
+//
 // Past the trained context: positions advance until the next row would pass it; then each head is
 // cut to at most half of it by the policy's own ranking, and the survivors are re-rotated to
 // neighbouring positions (docs/decisions). With policy "none" it is an OUT_OF_RANGE error instead.
@@ -51,6 +54,7 @@ class SessionCache {
     uint32_t context = 0;        // Positions the model was trained on.
     uint32_t interval = 0;       // Tokens to make room for at once, and between natural evictions.
     uint32_t floor = 0;          // Rows a head keeps whatever happens.
+    uint64_t budget_bytes = 0;   // Pages and tables; 0: as the pools allow.
     HostRows::Limits host = {};  // Of copies of dropped rows; none where bytes_most is 0.
     bool zeroes = false;         // Slots are overwritten when their rows leave.
     Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
@@ -67,10 +71,9 @@ class SessionCache {
 
   /// OK when `tokens` more can be read without dropping, or the policy may drop.
   absl::Status CanRead(uint64_t tokens) const;
-  /// Pages this session must take from a stage's pool, or free by dropping, before `rows` more.
-  uint32_t PagesMissing(uint32_t stage, uint32_t rows) const {
-    return parts_[stage]->kv.PagesMissing(rows);
-  }
+  /// Pages this session must take from a stage's pool, or free by dropping, before `rows` more;
+  /// what is past its budget it frees itself.
+  uint32_t PagesMissing(uint32_t stage, uint32_t rows) const;
   /// Rows of a step get positions and pages. On an error the session can go on with fewer rows.
   absl::Status MakeRoom(uint32_t rows);
   /// Drops rows until the session holds at most `pages` pages of a stage, if its policy may drop.
@@ -120,6 +123,8 @@ class SessionCache {
   uint32_t clock() const { return clock_; }
   uint32_t page_total(uint32_t stage) const { return parts_[stage]->kv.page_total(); }
   bool evicts() const { return settings_.rules.evicts; }
+  /// Whether rows leave though there is room.
+  bool drops_by_age() const { return settings_.rules.natural_age != kNever; }
   /// Whether what queries see decides about what stays.
   bool judges() const { return settings_.rules.judges; }
   /// Newest rows that never leave.
@@ -159,6 +164,9 @@ class SessionCache {
     DropCause cause = DropCause::kForced;
   };
   explicit SessionCache(const Settings& settings) : settings_(settings) {}
+  /// Pages that the session may hold of a stage: by its budget, and by the pool as well.
+  uint32_t PageBudget(const Part& part) const;
+  uint32_t PageLimit(const Part& part) const;
   StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, RowUse use) const;
   /// Queries at the end of a step of `rows` whose attention counts.
   uint32_t Judged(uint32_t rows) const;

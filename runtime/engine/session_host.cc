@@ -68,7 +68,7 @@ absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) 
   KvSequence& kv = part.kv;
   std::vector<uint32_t> more(kv.heads());
   for (uint32_t h = 0; h < kv.heads(); ++h) more[h] = std::min(rows, part.look->left(h));
-  const uint32_t page_limit = part.store->pool().free_pages() + kv.page_total();
+  const uint32_t page_limit = PageLimit(part);
   CORM_RETURN_IF_ERROR(DropRows(part, {.room = probe, .more = more, .page_limit = page_limit}));
   CORM_RETURN_IF_ERROR(kv.Prepare(more));
   std::vector<std::byte> page(part.store->page_bytes());

@@ -6,9 +6,9 @@
 #include "runtime/base/units.h"
 #include "runtime/base/wipe.h"
 #include "runtime/engine/session.h"
+#include "runtime/engine/shadow.h"
 
 namespace cormorant {
-
 absl::Status Session::CheckRange(size_t from, size_t to) const {
   if (from < to && to <= tokens_.size()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("tokens from ", from, " up to ", to,
@@ -20,17 +20,15 @@ absl::Status Session::CanPin(size_t from, size_t to) const {
   TokenRanges kept = pins_;
   kept.Add(0, options_.sinks);
   kept.Add(from, to);
-  const EnginePlan& plan = engine_->plan();
-  const uint32_t share =
-      plan.capped ? plan.rows_per_head / engine_->options().max_sessions : plan.context;
-  const uint32_t rows = std::min(share, plan.context);
+  const uint32_t context = engine_->plan().context;
+  const uint32_t rows = plan_.capped ? std::min(plan_.rows_per_head, context) : context;
   const uint64_t needed =
-      RoundUp(uint64_t{kept.count()} + cache_->recent() + plan.prefill_chunk, kPageRows);
+      RoundUp(uint64_t{kept.count()} + cache_->recent() + plan_.prefill_chunk, kPageRows);
   if (needed <= rows) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat("with tokens from ", from, " up to ", to, ", ", kept.count(),
                    " would be pinned; they, the ", cache_->recent(), " newest rows and a step of ",
-                   plan.prefill_chunk, " need ", needed, " rows a head, and there is room for ",
+                   plan_.prefill_chunk, " need ", needed, " rows a head, and there is room for ",
                    rows, ": pin less, raise the cap or lower --corm-recent"));
 }
 
@@ -38,6 +36,7 @@ absl::Status Session::Pin(size_t from, size_t to, Progress progress) {
   CORM_RETURN_IF_ERROR(CheckRange(from, to));
   if (pins_.Covers(from, to)) return absl::OkStatus();
   CORM_RETURN_IF_ERROR(CanPin(from, to));
+  if (shadow_ != nullptr) shadow_->Also(&Session::Pin, from, to);
   pins_.Add(from, to);
   return PinsChanged({{from, to}}, true, progress);
 }
@@ -45,6 +44,7 @@ absl::Status Session::Pin(size_t from, size_t to, Progress progress) {
 absl::Status Session::Unpin(size_t from, size_t to, Progress progress) {
   CORM_RETURN_IF_ERROR(CheckRange(from, to));
   if (!pins_.Touches(from, to)) return absl::OkStatus();
+  if (shadow_ != nullptr) shadow_->Also(&Session::Unpin, from, to);
   std::vector<TokenRanges::Range> pinned;  // What was not keeps its rank.
   for (const auto& [first, last] : pins_.list()) {
     pinned.emplace_back(std::max(first, from), std::min(last, to));
@@ -71,6 +71,7 @@ absl::Status Session::PinsChanged(const std::vector<TokenRanges::Range>& ranges,
 
 absl::Status Session::Purge(size_t from, size_t to, Progress progress) {
   CORM_RETURN_IF_ERROR(CheckRange(from, to));
+  if (shadow_ != nullptr) shadow_->Also(&Session::Purge, from, to);
   engine_->Exclusively([&] {
     const auto first = static_cast<uint32_t>(from), last = static_cast<uint32_t>(to - 1);
     if (audit_ == nullptr) return;

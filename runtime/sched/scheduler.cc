@@ -7,9 +7,9 @@
 
 namespace cormorant {
 
-void Scheduler::Add(RequestId request, uint32_t tokens) {
-  CORM_CHECK(tokens > 0);
-  ready_.push_back({request, tokens});
+void Scheduler::Add(RequestId request, uint32_t tokens, uint32_t chunk) {
+  CORM_CHECK(tokens > 0 && chunk > 0);
+  ready_.push_back({request, tokens, chunk});
 }
 
 void Scheduler::Resume(RequestId request) {
@@ -56,7 +56,7 @@ Batch Scheduler::TakePrefill() {
                                [](const Entry& entry) { return entry.remaining > 1; });
   Entry entry = *it;
   ready_.erase(it);
-  const uint32_t tokens = std::min(entry.remaining, limits_.prefill_chunk);
+  const uint32_t tokens = std::min({entry.remaining, entry.chunk, limits_.prefill_chunk});
   entry.remaining -= tokens;
   if (entry.remaining > 0) parked_.push_back(entry);
   return {{entry.request, tokens}};

@@ -29,8 +29,9 @@ class Scheduler {
 
   /// From the next step on.
   void SetLimits(const Limits& limits) { limits_ = limits; }
-  /// A request for `tokens` > 0 tokens; ready at once. Ids are the caller's and unique.
-  void Add(RequestId request, uint32_t tokens);
+  /// A request for `tokens` > 0 tokens, at most `chunk` > 0 of them in a step; ready at once. Ids
+  /// are the caller's and unique.
+  void Add(RequestId request, uint32_t tokens, uint32_t chunk = UINT32_MAX);
   /// A parked request with tokens left is ready again.
   void Resume(RequestId request);
   /// Forgets a request in any state.
@@ -45,6 +46,7 @@ class Scheduler {
   struct Entry {
     RequestId request;
     uint32_t remaining;
+    uint32_t chunk;
   };
   Batch TakeDecodes();
   Batch TakePrefill();

@@ -359,6 +359,57 @@ class Chat(CliTest):
 
 
 @needs_model
+class Rollout(CliTest):
+    ask = ("run", "-m", MODEL, "--raw", "-n", 8, "--temp", 0, "--kv-type", "q8_0", "--json")
+
+    def test_observing_changes_nothing_and_says_what_it_would_cost(self):
+        ask = (*self.ask, "-f", self.file("t", TEXT), "--kv-budget", "2M")
+        off = self.json(*ask, "--mode", "off")
+        self.assertNotIn("observed", off)
+        self.assertEqual(off["kv"]["mode"], "off")
+        self.assertEqual(off["kv"]["evicted_total"], 0)
+        result = self.json(*ask, "--mode", "observe")
+        self.assertEqual(result["text"], off["text"])
+        self.assertEqual(result["kv"]["mode"], "observe")
+        seen = result["observed"]
+        self.has(seen, "kl_mean kl_p99 kl_max top1_agreement ppl_full ppl ppl_ratio rows_kept")
+        self.assertEqual(seen["compared"], 8)  # The prompt's last token and seven generated.
+        self.assertEqual(seen["tokens"], result["kv"]["tokens"] - 1)
+        self.assertIsNone(seen["ended"])
+        self.assertLessEqual(seen["bytes_peak"], 2 << 20)
+        on = self.json(*ask)
+        self.assertEqual(on["kv"]["mode"], "on")
+        self.assertLessEqual(on["kv"]["bytes"], 2 << 20)
+        self.assertGreater(on["kv"]["evicted_total"], 0)
+
+    def test_a_canary_is_on_for_some_keys(self):
+        for key, mode in (("alice@example.com", "on"), ("a", "off")):
+            result = self.json(*self.ask, "-p", "Hello", "--kv-budget", "2M", "--mode", "canary",
+                               "--canary", 0.4, "--key", key)
+            self.assertEqual(result["kv"]["mode"], mode)
+        self.fails(2, ["--key"], *self.ask, "-p", "Hello", "--mode", "canary", "--canary", 0.4)
+        self.fails(2, ["--canary"], *self.ask, "-p", "Hello", "--canary", 1.4)
+        self.fails(2, ["--mode"], *self.ask, "-p", "Hello", "--mode", "perhaps")
+        self.fails(1, ["--kv-budget", "the smallest"], *self.ask, "-p", "Hello", "--kv-budget", 9)
+        self.fails(1, ["nothing to observe"], *self.ask, "-p", "Hello", "--mode", "observe")
+
+    def test_stats_of_an_observed_conversation(self):
+        script = self.file("script", "Name three fruits.\n/stats\n")
+        done = run("chat", "-m", MODEL, "--script", script, "-n", 8, "--temp", 0, "--mode",
+                   "observe", "--kv-budget", "8M", "--quiet")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        self.assertRegex(done.stderr.decode(), r"observed cost +KL mean 0\.0000")
+
+    def test_eval_takes_a_budget_as_a_cap(self):
+        ask = ("eval", "-m", MODEL, "-f", self.file("t", TEXT), "--tokens", 280, "--kv-type",
+               "q8_0", "--chunk", 32, "--json")
+        by_cap, by_budget = (self.json(*ask, option, "2M") for option in ("--kv-cap",
+                                                                          "--kv-budget"))
+        self.assertGreater(by_cap["kl_mean"], 0)
+        self.assertAlmostEqual(by_budget["kl_mean"], by_cap["kl_mean"], delta=1e-6)
+
+
+@needs_model
 class Measure(CliTest):
     def test_bench(self):
         results = self.json("bench", "-m", MODEL, "-p", 32, "-n", 4, "-d", "0,64", "-r", 2,

@@ -152,6 +152,31 @@ TEST_P(Stages, SessionsOfASplitModelShareBothPools) {
   }
 }
 
+TEST_P(Stages, ABudgetIsSharedAmongThem) {
+  const TinyModel model(kFiveLayers);
+  World world(model, GetParam());
+  ASSERT_NO_FATAL_FAILURE(OpenSplit(world));
+  const EnginePlan& plan = world.engine->plan();
+  SessionOptions asked;
+  asked.kv_budget_bytes =
+      plan.geometry.heads() * (4ull * plan.page_bytes + 4ull * plan.geometry.pages_per_head);
+  const auto session = MakeSession(world.engine, asked);
+  std::mt19937 random(2);
+  for (uint32_t turn = 0; turn < 4; ++turn) {
+    ASSERT_TRUE(session
+                    ->Append(RandomIds(random, 90, model.vocab()), false,
+                             [&](uint64_t, uint64_t) {
+                               EXPECT_LE(session->stats().bytes, asked.kv_budget_bytes);
+                               return true;
+                             })
+                    .ok());
+    Continue(*session, 10);
+    world.Check(*session);
+  }
+  EXPECT_GT(session->stats().evicted_total, 0u);
+  EXPECT_EQ(session->plan().rows_per_head, 128u);
+}
+
 TEST_P(Stages, ALossAnywhereInAnAnswerCostsNoToken) {
   constexpr uint64_t kTokens = 9;
   const TinyModel model;

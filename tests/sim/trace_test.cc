@@ -1,14 +1,16 @@
 // The whole engine by simulation: random traces of calls on several sessions, checked each step.
 //
-// A trace comes from its seed: caps, row types, chunk, context, policies, and then appends, scores,
-// generations, cancels, pins, purges, resets, and sessions that come and go. After every step and
-// call: nothing exceeds a cap, pages are those of the resident rows, rows plus dropped rows are the
-// tokens read, policy "none" holds every row, and a call that fails does so in a documented way and
-// keeps the log. The same seed gives the same tokens, whatever the number of threads.
+// A trace comes from its seed: caps, row types, chunk, context, policies, budgets, modes, and then
+// appends, scores, generations, cancels, pins, purges, resets, and sessions that come and go. After
+// every step and call: nothing exceeds a cap or budget, pages are those of the resident rows, rows
+// plus dropped rows are the tokens read, policy "none" holds every row, and a call that fails does
+// so in a documented way and keeps the log. The same seed gives the same tokens, whatever the
+// number of threads.
 #include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/engine/shadow.h"
 #include "tests/sim/driver.h"
 
 namespace cormorant::sim {
@@ -24,18 +26,18 @@ class Trace {
       : model_(model), random_(seed) {
     options_ = Options(model, backend);
     options_.threads = threads;
-    options_.max_sessions = 1 + Below(4);
+    sessions_.resize(1 + Below(4));
+    options_.max_sessions = static_cast<uint32_t>(sessions_.size()) + 1;  // One may be observed.
     options_.prefill_chunk = std::vector<uint32_t>{0, 0, 8, 33}[Below(4)];
     options_.context = std::vector<uint32_t>{0, 128, 200}[Below(3)];
     options_.kv_type =
         std::vector<std::string>{"f16", "q8_0", "q8_0:f16", "q8_0:q4_0", "q4_0"}[Below(5)];
     options_.all_logits = Below(2) == 0;
-    const uint64_t kv_cap = KvCap(model, options_, 8 + Below(10));
+    const uint64_t kv_cap = KvCap(model, options_, 10 + Below(8));
     const uint32_t cap = Below(caps == Caps::kAll ? 4 : 2);
     if (cap == 1 || cap == 3) options_.kv_cap_bytes = kv_cap;
     if (cap >= 2) options_.memory_cap_bytes = kv_cap + FixedBytes();
     engine_ = Open(options_);
-    sessions_.resize(options_.max_sessions);
   }
 
   void Run(uint32_t calls) {
@@ -76,7 +78,7 @@ class Trace {
   }
 
   void Step() {
-    Slot& slot = sessions_[Below(options_.max_sessions)];
+    Slot& slot = sessions_[Below(static_cast<uint32_t>(sessions_.size()))];
     if (slot.session == nullptr) return Create(slot);
     switch (Below(19)) {
       case 0: return Destroy(slot);
@@ -107,11 +109,23 @@ class Trace {
     if (Below(2) == 0) options.basis = ThresholdBasis::kResident;
     options.interval = Below(3) == 0 ? 1 + Below(80) : 0;
     if (Below(2) == 0) options.host_copies.bytes_most = Below(3) == 0 ? 20000 : 1 << 30;
+    const KvGeometry& geometry = engine_->plan().geometry;
+    if (Below(2) == 0) {
+      options.kv_budget_bytes =
+          geometry.heads() *
+          (geometry.pages_per_head * 4 + uint64_t{4 + Below(6)} * engine_->plan().page_bytes);
+    }
+    const bool may_drop = options.kv_budget_bytes != 0 && options.policy != "none";
+    const bool has_room = std::none_of(sessions_.begin(), sessions_.end(), [](const Slot& other) {
+      return other.session != nullptr && other.session->shadow() != nullptr;
+    });
+    if (may_drop && has_room && Below(2) == 0) options.mode = Mode::kObserve;
     slot.session = MakeSession(engine_, options);
     slot.log.clear();
     slot.is_behind = false;
-    const bool is_none = options.policy == "none" || (options.policy.empty() && !options_.capped());
-    slot.evicts = !is_none;
+    const bool is_capped = options_.capped() || options.kv_budget_bytes != 0;
+    const bool is_none = options.policy == "none" || (options.policy.empty() && !is_capped);
+    slot.evicts = !is_none && options.mode == Mode::kOn;
     Refresh();
   }
 
@@ -333,6 +347,14 @@ class Trace {
         ASSERT_GE(read + 1, slot.log.size());
       }
       if (stats.rebased == 0) CheckPins(*slot.session, static_cast<size_t>(read));
+      const uint64_t budget = slot.session->options().kv_budget_bytes;
+      ASSERT_TRUE(budget == 0 || stats.bytes <= budget) << stats.bytes << " of " << budget;
+      if (const Shadow* shadow = slot.session->shadow(); shadow != nullptr) {
+        const Observed seen = shadow->observed();
+        ASSERT_TRUE(!seen.status.ok() || seen.tokens == read) << seen.tokens << " of " << read;
+        ASSERT_TRUE(std::isfinite(seen.divergence.KlMean()));
+        ++outcomes_[seen.status.ok() ? "observed" : "shadow ended"];
+      }
       if (slot.evicts) continue;
       ASSERT_EQ(stats.evicted_total + stats.rebased, 0u);
       for (uint32_t count : slot.session->row_counts()) ASSERT_EQ(count, read);
@@ -390,10 +412,10 @@ TEST_P(Traces, HoldEveryPromiseAtEveryStep) {
     for (const auto& [code, count] : trace.outcomes()) outcomes[code] += count;
   }
   // The traces reach what they are meant to reach.
-  for (const char* code : {"OK", "CANCELLED", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED"}) {
+  for (const char* code : {"OK", "CANCELLED", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "observed"}) {
     EXPECT_GT(outcomes[code], 0u) << code;
   }
-  for (const char* way : {"from copies", "read again"}) {
+  for (const char* way : {"from copies", "read again", "shadow ended"}) {
     EXPECT_TRUE(outcomes[way] > 0 || !is_fast) << way;
   }
   EXPECT_GT(outcomes["OK"], outcomes["RESOURCE_EXHAUSTED"]);

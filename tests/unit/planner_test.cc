@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "runtime/engine/engine.h"
@@ -286,6 +287,42 @@ TEST_P(Planner, TheSamePlanTwice) {
   const EnginePlan a = PlanOk(), b = PlanOk();
   EXPECT_EQ(a.device().memory.total(), b.device().memory.total());
   EXPECT_EQ(a.device().page_limit, b.device().page_limit);
+}
+
+TEST_P(Planner, ABudgetIsASmallerCapForOneSession) {
+  const EnginePlan plan = PlanOk();
+  const uint64_t tables = uint64_t{plan.geometry.heads()} * plan.geometry.pages_per_head * 4;
+  const SessionPlan none = *PlanSession(options, plan, 0);
+  EXPECT_FALSE(none.capped);
+  EXPECT_EQ(none.rows_per_head, 768u);
+  EXPECT_EQ(none.prefill_chunk, 256u);
+  for (const uint32_t pages : {4u, 7u, 16u, 1000u}) {
+    const uint64_t budget = tables + uint64_t{plan.geometry.heads()} * pages * plan.page_bytes;
+    const SessionPlan session = *PlanSession(options, plan, budget);
+    EXPECT_TRUE(session.capped);
+    EXPECT_EQ(session.rows_per_head, std::min(pages * 32, 768u));
+    options.kv_cap_bytes = budget;
+    EXPECT_EQ(session.prefill_chunk, PlanOk().prefill_chunk) << pages;
+    options.kv_cap_bytes = 0;
+    // Beside others it counts on its share at most.
+    options.max_sessions = 3;
+    EXPECT_EQ(PlanSession(options, plan, budget)->rows_per_head, std::min(pages * 32, 768u / 3));
+    options.max_sessions = 1;
+  }
+  for (const uint32_t asked : {0u, 100u}) {
+    options.prefill_chunk = asked;
+    const EnginePlan with = PlanOk();
+    const absl::Status refused = PlanSession(options, with, 1).status();
+    ASSERT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    uint64_t smallest = 0;
+    const std::string text(refused.message());
+    const size_t at = text.find("is below ") + 9;
+    ASSERT_TRUE(absl::SimpleAtoi(text.substr(at, text.find(' ', at) - at), &smallest)) << text;
+    EXPECT_TRUE(PlanSession(options, with, smallest).ok());
+    EXPECT_EQ(PlanSession(options, with, smallest - 1).status().message(),
+              absl::StrCat("--kv-budget ", smallest - 1, text.substr(text.find(" is below"))));
+    EXPECT_EQ(text.find("--prefill-chunk") != text.npos, asked != 0) << text;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(On, Planner, ::testing::Values("cpu", "reference"),

@@ -35,6 +35,18 @@ TEST(Scheduler, LongPromptsRunInChunksAndShareTurnsWithDecode) {
   EXPECT_TRUE(scheduler.idle());
 }
 
+TEST(Scheduler, ARequestMayAskForSmallerSteps) {
+  Scheduler scheduler({.prefill_chunk = 4, .decode_requests = 2});
+  scheduler.Add(1, 5, 2);
+  scheduler.Add(2, 9, 100);
+  EXPECT_EQ(scheduler.Next()[0].tokens, 2u);
+  EXPECT_EQ(scheduler.Next()[0].tokens, 4u) << "the engine's chunk is never passed";
+  scheduler.Resume(1);
+  EXPECT_EQ(scheduler.Next()[0].tokens, 2u);
+  scheduler.Resume(1);
+  EXPECT_EQ(scheduler.Next()[0].tokens, 1u);
+}
+
 TEST(Scheduler, RandomTrafficRunsEveryTokenOnce) {
   for (uint32_t seed = 0; seed < 50; ++seed) {
     std::mt19937 random(seed);

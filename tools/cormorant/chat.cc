@@ -79,12 +79,14 @@ void AddChat(CLI::App& app, Chosen& chosen) {
       ->check(CLI::Range(0.0, 1e9).description(""));
   AddEngineOptions(*command, conversation.engine);
   AddCacheOptions(*command, conversation.cache);
+  AddRolloutOptions(*command, conversation.cache);
   AddSamplingOptions(*command, conversation.sampling);
   AddOutputOptions(*command, chosen.output);
   command->footer(std::string("\nIn a conversation:\n") + kChatHelp +
                   "With --json every turn is one object on a line of its own.");
   command->callback([options, &chosen] {
     chosen.run = [options, &chosen] {
+      PrepareMode(options->conversation.cache, options->conversation.engine);
       return options->script.empty() ? Talk(*options, chosen.output)
                                      : PlayScript(*options, chosen.output);
     };

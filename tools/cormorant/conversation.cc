@@ -31,9 +31,11 @@ namespace {
 constexpr const char* kCommands[] = {"/help",  "/stats", "/save",  "/load", "/pin", "/unpin",
                                      "/purge", "/audit", "/reset", "/quit", "/exit"};
 
-/// "of 8.0 MiB" or "no KV cap".
-std::string CapText(const corm_memory_stats& memory) {
-  return memory.kv_cap > 0 ? "of " + FormatBytes(memory.kv_cap) : "no KV cap";
+/// "of 8.0 MiB" or "no KV cap". A budget that is in use counts as one.
+std::string CapText(const corm_memory_stats& memory, const corm_kv_stats& kv, uint64_t budget) {
+  uint64_t cap = memory.kv_cap;
+  if (budget > 0 && std::strcmp(kv.mode, "on") == 0) cap = cap > 0 ? std::min(cap, budget) : budget;
+  return cap > 0 ? "of " + FormatBytes(cap) : "no KV cap";
 }
 
 }  // namespace
@@ -209,7 +211,8 @@ void Conversation::PrintStatus(const Answer& answer) const {
   std::fprintf(
       stderr, "%s[%s tokens | KV %s %s | full cache %s | rows %s of %s | %s tok/s]%s\n",
       color ? "\033[2m" : "", FormatCount(kv.tokens).c_str(), FormatBytes(kv.bytes).c_str(),
-      CapText(memory).c_str(), FormatBytes(kv.bytes_full_f16).c_str(),
+      CapText(memory, kv, options_.cache.budget_bytes).c_str(),
+      FormatBytes(kv.bytes_full_f16).c_str(),
       FormatCount(static_cast<uint64_t>(kv.rows_kept)).c_str(), FormatCount(kv.rows_full).c_str(),
       FormatRate(Rate(answer.result.generated_tokens, answer.result.decode_seconds)).c_str(),
       color ? "\033[0m" : "");
@@ -224,8 +227,8 @@ void Conversation::PrintStats() const {
   line("tokens", FormatCount(kv.tokens));
   line("rows kept", FormatCount(static_cast<uint64_t>(kv.rows_kept)) + " of " +
                         FormatCount(kv.rows_full) + " a head");
-  line("KV",
-       FormatBytes(kv.bytes) + " (" + CapText(memory) + "), peak " + FormatBytes(memory.kv_peak));
+  line("KV", FormatBytes(kv.bytes) + " (" + CapText(memory, kv, options_.cache.budget_bytes) +
+                 "), peak " + FormatBytes(memory.kv_peak));
   line("full f16 cache", FormatBytes(kv.bytes_full_f16));
   line("rows dropped",
        FormatCount(kv.evicted_total) + ", by the cap alone " + FormatCount(kv.evicted_forced));
@@ -233,6 +236,7 @@ void Conversation::PrintStats() const {
     line("copies on host", FormatCount(kv.host_rows) + " rows, " + FormatBytes(kv.host_bytes));
   }
   line("re-based", FormatCount(kv.rebased) + " times");
+  if (std::strcmp(kv.mode, "observe") == 0) PrintObserved();
   line("engine memory", FormatBytes(memory.used) + ", peak " + FormatBytes(memory.peak) +
                             (memory.cap > 0 ? ", cap " + FormatBytes(memory.cap) : ""));
   line("weights", FormatBytes(memory.weights));
@@ -246,6 +250,23 @@ void Conversation::PrintStats() const {
                               FormatBytes(memory.device_budget) + " that the driver leaves");
   }
   line("process memory", FormatBytes(ReadProcessMemory().rss_bytes));
+}
+
+void Conversation::PrintObserved() const {
+  const corm_observed seen = Observed(session_.get());
+  std::fprintf(stderr, "  %-16s %s (peak %s), %s rows a head, %s dropped\n", "observed cache",
+               FormatBytes(seen.bytes).c_str(), FormatBytes(seen.bytes_peak).c_str(),
+               FormatCount(static_cast<uint64_t>(seen.rows_kept)).c_str(),
+               FormatCount(seen.evicted_total).c_str());
+  std::fprintf(stderr,
+               "  %-16s KL mean %.4f, 99 %% %.4f, most %.4f; same first choice %.1f %%; perplexity "
+               "x %.3f\n",
+               "observed cost", seen.kl_mean, seen.kl_p99, seen.kl_max, 100 * seen.top1_agreement,
+               seen.perplexity_kept / seen.perplexity_full);
+  std::fprintf(stderr, "  %-16s at %s of %s tokens%s%s\n", "compared",
+               FormatCount(seen.compared).c_str(), FormatCount(seen.tokens).c_str(),
+               seen.ended != nullptr ? ", then ended: " : "",
+               seen.ended != nullptr ? seen.ended : "");
 }
 
 void Conversation::PrintSummary() const {

@@ -37,6 +37,7 @@ class Conversation {
   void Save(const std::string& path) const;
   void Load(const std::string& path);
   void PrintStats() const;
+  void PrintObserved() const;
   void PrintStatus(const Answer& answer) const;
   void Explain(const Answer& answer) const;
 

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "runtime/engine/divergence.h"
 #include "tools/cormorant/commands.h"
-#include "tools/cormorant/divergence.h"
 #include "tools/cormorant/interrupt.h"
 #include "tools/cormorant/output.h"
 #include "tools/cormorant/scored_text.h"
@@ -30,7 +30,7 @@ struct Lockstep {
   size_t begin = 0;                  // First token of the chunk.
   size_t score_from = 0;
   std::vector<float> full;  // Logits of the full engine, [chunk, vocab].
-  Divergence divergence;
+  cormorant::Divergence divergence;
 };
 
 int KeepFull(void* user, size_t index, const float* logits, size_t vocab) {
@@ -63,7 +63,7 @@ EngineOptions FullOptions(const EngineOptions& chosen) {
 
 Json Result(const Lockstep& step, size_t tokens, const corm_engine* engine,
             const corm_session* full, const corm_session* chosen) {
-  const Divergence& d = step.divergence;
+  const cormorant::Divergence& d = step.divergence;
   const corm_kv_stats kv = KvStats(chosen);
   const corm_kv_stats kv_full = KvStats(full);
   const corm_memory_stats memory = MemoryStats(engine);

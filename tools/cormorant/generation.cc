@@ -86,6 +86,7 @@ Json AnswerJson(const Answer& answer, const corm_engine* engine, const corm_sess
       {"kv", KvJson(session, EngineInfo(engine).layers)}};
   Json audit = AuditJson(session);
   if (audit["capacity"] > 0) json["audit"] = std::move(audit);
+  if (json["kv"]["mode"] == "observe") json["observed"] = ObservedJson(session);
   if (!answer.error.empty()) json["error"] = answer.error;
   return json;
 }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr char kDeviceGroup[] = "Device and memory";
 constexpr char kCacheGroup[] = "Cache";
+constexpr char kRolloutGroup[] = "Rollout";
 constexpr char kSamplingGroup[] = "Sampling";
 constexpr char kOutputGroup[] = "Output";
 
@@ -32,8 +33,8 @@ std::string CheckKvType(const std::string& text) {
   return "'" + text + "' is not a row type; use f16, q8_0 or q4_0, or K:V as q8_0:q4_0";
 }
 
-void AddBytesOption(CLI::App& command, const std::string& name, const std::string& group,
-                    uint64_t& bytes, const std::string& help) {
+void AddBytesOption(CLI::App& command, const std::string& name, uint64_t& bytes,
+                    const std::string& help, const char* group = kDeviceGroup) {
   command
       .add_option_function<std::string>(
           name, [name, &bytes](const std::string& text) { bytes = ParseBytes(name, text); }, help)
@@ -146,9 +147,9 @@ void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_requ
       "So many devices at most, --device first, share a model that one cannot hold; 0: all")
       ->capture_default_str();
   add("--threads", options.threads, "CPU threads; 0: one for each physical core");
-  AddBytesOption(command, "--mem-cap", kDeviceGroup, options.mem_cap_bytes,
+  AddBytesOption(command, "--mem-cap", options.mem_cap_bytes,
                  "Cap on all device memory of the engine; K M G are binary; 0: none (default)");
-  AddBytesOption(command, "--kv-cap", kDeviceGroup, options.kv_cap_bytes,
+  AddBytesOption(command, "--kv-cap", options.kv_cap_bytes,
                  "Cap on the KV store alone, pages and their metadata; 0: none (default)");
   add("--kv-type", options.kv_type, "Row type of the cache: f16, q8_0, q4_0 or K:V as q8_0:q4_0")
       ->check(CLI::Validator(CheckKvType, ""))
@@ -232,6 +233,26 @@ void AddRetentionOptions(CLI::App& command, CacheOptions& options) {
       ->group(kCacheGroup);
 }
 
+void AddRolloutOptions(CLI::App& command, CacheOptions& options) {
+  const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
+    return command.add_option(name, value, help)->group(kRolloutGroup);
+  };
+  add("--mode", options.mode,
+      "on: rows are dropped; off: none are, whatever else is asked for; observe: none are, and "
+      "what "
+      "dropping them would have cost is reported, for twice the compute; canary: on for a share of "
+      "keys, off for the others")
+      ->type_name("off|observe|canary|on")
+      ->check(CLI::IsMember({"off", "observe", "canary", "on"}).description(""))
+      ->capture_default_str();
+  add("--canary", options.canary, "The share of keys that a canary is on for")
+      ->type_name("P")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->capture_default_str();
+  add("--key", options.key, "Whose conversation it is: the same text, the same side of a canary")
+      ->type_name("TEXT");
+}
+
 }  // namespace
 
 void AddCacheOptions(CLI::App& command, CacheOptions& options) {
@@ -241,6 +262,11 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   add("--evict", options.evict,
       "Which rows leave the cache: none, corm, window, ... (`cormorant policies` lists them). "
       "Default: corm when a cap is given, else none");
+  AddBytesOption(
+      command, "--kv-budget", options.budget_bytes,
+      "What this session may hold of the KV store, inside the caps; counts like a cap of "
+      "its own; 0: none (default)",
+      kCacheGroup);
   AddRankingOptions(command, options);
   add("--evict-interval", options.interval, "Tokens between evictions; 0: chosen");
   command
@@ -249,8 +275,8 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
                 "copies on the host (--host-copies), else by reading the whole conversation again, "
                 "which is slow")
       ->group(kCacheGroup);
-  AddBytesOption(command, "--host-copies", kCacheGroup, options.host_copies,
-                 "Host memory for copies of dropped rows; 0: none are made (default)");
+  AddBytesOption(command, "--host-copies", options.host_copies,
+                 "Host memory for copies of dropped rows; 0: none are made (default)", kCacheGroup);
   add("--host-copy-seconds", options.host_copy_seconds,
       "Copies are overwritten after so long; 0: never")
       ->capture_default_str();
@@ -290,6 +316,7 @@ corm_engine_options EngineOptionsFor(const EngineOptions& options) {
   api.context = options.context;
   api.prefill_chunk = options.prefill_chunk;
   api.all_logits = options.all_logits ? 1 : 0;
+  api.max_sessions = options.max_sessions;
   return api;
 }
 
@@ -320,6 +347,13 @@ void CheckPolicyName(const CacheOptions& options) {
   }
   throw Failure(kBadUsage,
                 "--evict: there is no policy '" + options.evict + "'; there is " + names);
+}
+
+void PrepareMode(const CacheOptions& cache, EngineOptions& engine) {
+  if (cache.mode == "canary" && cache.key.empty()) {
+    throw Failure(kBadUsage, "--mode canary needs --key: whose conversation it is");
+  }
+  engine.max_sessions = cache.mode == "observe" ? 2 : 1;
 }
 
 EnginePtr OpenEngine(const EngineOptions& options, const OutputOptions& output) {
@@ -356,6 +390,10 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   api.host_copy_seconds = options.host_copy_seconds;
   api.zero_pages = options.zero_pages ? 1 : 0;
   api.audit = options.audit;
+  api.kv_budget_bytes = options.budget_bytes;
+  api.mode = options.mode.c_str();
+  api.canary = options.canary;
+  api.key = options.key.c_str();
   corm_session* session = nullptr;
   Check(corm_session_create(engine, &api, &session));
   return SessionPtr(session);

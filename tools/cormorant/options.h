@@ -33,7 +33,8 @@ struct EngineOptions {
   std::string kv_type = "f16";
   uint32_t context = 0;
   uint32_t prefill_chunk = 0;
-  bool all_logits = false;  // Set by commands, not by the user.
+  bool all_logits = false;    // Set by commands, not by the user, like this:
+  uint32_t max_sessions = 1;  // Two where a cache is observed.
 };
 
 /// What leaves the cache, and when.
@@ -54,6 +55,10 @@ struct CacheOptions {
   uint32_t audit = 0;
   bool pin_prompt = true;
   bool pin_prompt_given = false;
+  uint64_t budget_bytes = 0;
+  std::string mode = "on";
+  double canary = 0;
+  std::string key;
 };
 
 /// How the next token is chosen.
@@ -86,6 +91,8 @@ void AddModelOption(CLI::App& command, std::string& model, bool required = true)
 /// --model, device, caps and row type.
 void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_required = true);
 void AddCacheOptions(CLI::App& command, CacheOptions& options);
+/// --mode and what belongs to it.
+void AddRolloutOptions(CLI::App& command, CacheOptions& options);
 void AddSamplingOptions(CLI::App& command, SamplingOptions& options);
 
 /// The library's form. Pointers in it are into `options`.
@@ -94,6 +101,9 @@ corm_generate_options GenerateOptionsFor(const SamplingOptions& options);
 
 /// Throws a Failure (bad usage) for a policy that does not exist, before any model is loaded.
 void CheckPolicyName(const CacheOptions& options);
+/// Makes room in the engine for what the mode takes. Throws a Failure (bad usage) for a canary
+/// without a key.
+void PrepareMode(const CacheOptions& cache, EngineOptions& engine);
 /// Loads the model, with progress on a terminal. A cap that is too small throws kCapTooSmall.
 EnginePtr OpenEngine(const EngineOptions& options, const OutputOptions& output);
 SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options);

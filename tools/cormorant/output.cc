@@ -124,7 +124,35 @@ Json KvJson(const corm_session* session, uint32_t layers) {
               {"host_rows", stats.host_rows},
               {"host_bytes", stats.host_bytes},
               {"next_position", stats.next_position},
+              {"mode", stats.mode},
               {"per_layer", rows}};
+}
+
+corm_observed Observed(const corm_session* session) {
+  corm_observed observed;
+  corm_observed_init(&observed);
+  Check(corm_session_get_observed(session, &observed));
+  return observed;
+}
+
+Json ObservedJson(const corm_session* session) {
+  const corm_observed seen = Observed(session);
+  return Json{{"tokens", seen.tokens},
+              {"compared", seen.compared},
+              {"kl_mean", seen.kl_mean},
+              {"kl_p99", seen.kl_p99},
+              {"kl_max", seen.kl_max},
+              {"top1_agreement", seen.top1_agreement},
+              {"ppl_full", seen.perplexity_full},
+              {"ppl", seen.perplexity_kept},
+              {"ppl_ratio", seen.perplexity_kept / seen.perplexity_full},
+              {"rows_kept", seen.rows_kept},
+              {"bytes", seen.bytes},
+              {"bytes_peak", seen.bytes_peak},
+              {"evicted_total", seen.evicted_total},
+              {"evicted_forced", seen.evicted_forced},
+              {"rebased", seen.rebased},
+              {"ended", seen.ended == nullptr ? Json() : Json(seen.ended)}};
 }
 
 ProcessMemory ReadProcessMemory() {

@@ -24,6 +24,10 @@ void WriteStdout(const void* data, size_t bytes);
 /// memory{} of the documentation: the engine's ledger, and what the process takes by the kernel's
 /// own count.
 Json MemoryJson(const corm_engine* engine);
+/// observed{} of the documentation: what a session in mode observe would have lost by dropping
+/// rows.
+Json ObservedJson(const corm_session* session);
+corm_observed Observed(const corm_session* session);
 /// kv{} of the documentation.
 Json KvJson(const corm_session* session, uint32_t layers);
 /// As corm_session_get_audit().

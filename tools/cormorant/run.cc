@@ -88,10 +88,14 @@ void AddRun(CLI::App& app, Chosen& chosen) {
                     "No chat template: the model goes on from the text itself");
   AddEngineOptions(*command, options->engine);
   AddCacheOptions(*command, options->cache);
+  AddRolloutOptions(*command, options->cache);
   AddSamplingOptions(*command, options->sampling);
   AddOutputOptions(*command, chosen.output);
   command->callback([options, &chosen] {
-    chosen.run = [options, &chosen] { return Run(*options, chosen.output); };
+    chosen.run = [options, &chosen] {
+      PrepareMode(options->cache, options->engine);
+      return Run(*options, chosen.output);
+    };
   });
 }
 

@@ -242,6 +242,24 @@ typedef struct corm_session_options {
                                soon as they leave the cache, for whatever reason; default 0. */
   uint32_t audit;           /* Records that corm_session_get_audit() keeps, the newest, at most
                                2^20; 0 (default): none. */
+
+  /* KV pages and tables that this session may hold, inside the engine's cap; 0 (default): no limit
+   * of its own. It counts like a cap: "corm" is the default policy, "none" refuses what does not
+   * fit. A budget too small is CORM_RESOURCE_EXHAUSTED, which names the smallest that works. */
+  uint64_t kv_budget_bytes;
+  /* "on" or NULL: rows are dropped. "off": nothing is dropped, as with policy "none" and no budget.
+   * "observe": nothing is dropped, but a second cache is kept as "on" would keep it, and
+   * corm_session_get_observed() says what that would have cost; it takes twice the compute, the
+   * bytes of the budget, and two of the engine's max_sessions. "canary": "on" for a share of keys,
+   * "off" for the others. Policy and budget are checked in every mode. */
+  const char* mode;
+  /* The share of keys that a canary is on for, in [0, 1]; default 0. As it grows, who is on stays
+   * on. */
+  double canary;
+  /* Names the user or the conversation of a canary. It is on when the upper 53 bits of
+   * fmix64(FNV-1a-64(key)), over 2^53, are below `canary`: the same on every machine and in every
+   * version. */
+  const char* key;
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -281,7 +299,7 @@ CORM_API void corm_recall_result_init(corm_recall_result* result);
  * with the question in view, which takes as long as reading everything, and somewhat more. Does
  * nothing as long as nothing was dropped. When it is cancelled, the next call reads the rest.
  * `result` may be NULL. CORM_FAILED_PRECONDITION with a policy that does not judge rows by
- * attention. */
+ * attention. In mode "observe" it is the second cache that recalls. */
 CORM_API corm_status corm_session_recall(corm_session* session, const uint32_t* ids, size_t count,
                                          corm_progress_fn on_progress, void* user,
                                          corm_recall_result* result);
@@ -407,6 +425,7 @@ typedef struct corm_kv_stats {
   uint64_t host_bytes;     /* ... and what they take. */
   uint64_t returned_total; /* Rows that came back from copies; rows that are resident are those
                               read, less evicted_total, plus these. */
+  const char* mode; /* "off", "observe" or "on": what "canary" came to. Always valid. */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
@@ -430,6 +449,34 @@ CORM_API corm_status corm_session_get_positions(const corm_session* session, uin
  * caches that were read again, "recall", "pin", "lost" (with the device); "purge", whose positions
  * are places of tokens in the session before it; "reset". */
 CORM_API corm_status corm_session_get_audit(const corm_session* session, char** json);
+/* What dropping rows would have done to a session in mode "observe". "Full" is the session itself,
+ * "kept" the cache that drops. Their next-token distributions are compared after every generated
+ * token; of tokens that are read, after each with the engine's all_logits, else after the last of
+ * each call. */
+typedef struct corm_observed {
+  size_t struct_size;
+  uint64_t tokens;   /* That the kept cache has read. */
+  uint64_t compared; /* Tokens after which the two were compared. */
+  double kl_mean;    /* KL(full || kept) in nats. */
+  double kl_p99;     /* 99 % of comparisons do not exceed it. */
+  double kl_max;
+  double top1_agreement;  /* Share, in [0, 1], that found the same token likeliest. */
+  double perplexity_full; /* Of the tokens that then came, where they are known. */
+  double perplexity_kept;
+  double rows_kept; /* Of the kept cache, as in corm_kv_stats, like what follows. */
+  uint64_t bytes;
+  uint64_t bytes_peak; /* Greatest so far, after a step. */
+  uint64_t evicted_total;
+  uint64_t evicted_forced;
+  uint64_t rebased;
+  const char* ended; /* NULL while it goes on. Else why the kept cache is no more; the figures
+                        are those until then. Valid until the next call on the session. */
+} corm_observed;
+CORM_API void corm_observed_init(corm_observed* observed);
+/* CORM_FAILED_PRECONDITION in another mode. The session is never harmed by what is observed: when
+ * the kept cache fails, or stands in the way of the session itself, it ends and says so here. */
+CORM_API corm_status corm_session_get_observed(const corm_session* session,
+                                               corm_observed* observed);
 
 /* ---- Descriptions, as JSON ------------------------------------------------------------------- */
 

@@ -1,11 +1,11 @@
 // KL, agreement and perplexity; see divergence.h.
-#include "tools/cormorant/divergence.h"
+#include "runtime/engine/divergence.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-namespace cli {
+namespace cormorant {
 namespace {
 
 /// max + log(sum(exp(x - max))). Four sums run beside each other so that the loop is bound by
@@ -62,6 +62,10 @@ double Divergence::KlP99() const {
   return sorted[rank - 1];
 }
 
+double Divergence::KlMax() const {
+  return kl_.empty() ? 0 : *std::max_element(kl_.begin(), kl_.end());
+}
+
 double Divergence::Top1Agreement() const {
   return Share(agreements_, kl_.size());
 }
@@ -74,4 +78,4 @@ double Divergence::PerplexityOther() const {
   return std::exp(predicted_ > 0 ? nll_other_ / static_cast<double>(predicted_) : 0);
 }
 
-}  // namespace cli
+}  // namespace cormorant

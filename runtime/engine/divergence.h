@@ -1,13 +1,14 @@
 // How far two models' next-token distributions are apart, summed over many positions.
 //
-// Pure arithmetic in double; `eval` feeds it one pair of logit rows after another.
+// Pure arithmetic in double: one pair of logit rows after another. It knows nothing of the runtime,
+// so that the command line, which sees the C API alone, is built with it as well.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-namespace cli {
+namespace cormorant {
 
 class Divergence {
  public:
@@ -20,6 +21,7 @@ class Divergence {
   double KlMean() const;
   /// The value that 99 % of positions do not exceed (nearest rank).
   double KlP99() const;
+  double KlMax() const;
   /// Share of positions where both find the same token likeliest.
   double Top1Agreement() const;
   double PerplexityFull() const;
@@ -33,4 +35,4 @@ class Divergence {
   double nll_other_ = 0;
 };
 
-}  // namespace cli
+}  // namespace cormorant
