@@ -80,7 +80,7 @@ class Trace {
   void Step() {
     Slot& slot = sessions_[Below(static_cast<uint32_t>(sessions_.size()))];
     if (slot.session == nullptr) return Create(slot);
-    switch (Below(19)) {
+    switch (Below(20)) {
       case 0: return Destroy(slot);
       case 1: return Reset(slot);
       case 2:
@@ -91,7 +91,8 @@ class Trace {
       case 7:
       case 8:
       case 9: return DoAppend(slot);
-      case 10: return DoRecall(slot);
+      case 10:
+      case 19: return DoRecall(slot);
       case 16: return DoPin(slot);
       case 17: return DoUnpin(slot);
       case 18: return DoPurge(slot);
@@ -109,6 +110,8 @@ class Trace {
     if (Below(2) == 0) options.basis = ThresholdBasis::kResident;
     options.interval = Below(3) == 0 ? 1 + Below(80) : 0;
     if (Below(2) == 0) options.host_copies.bytes_most = Below(3) == 0 ? 20000 : 1 << 30;
+    options.zero_pages = Below(4) == 0;
+    options.audit = Below(3) == 0 ? 1 + Below(100) : 0;
     const KvGeometry& geometry = engine_->plan().geometry;
     if (Below(2) == 0) {
       options.kv_budget_bytes =
@@ -351,7 +354,8 @@ class Trace {
       ASSERT_TRUE(budget == 0 || stats.bytes <= budget) << stats.bytes << " of " << budget;
       if (const Shadow* shadow = slot.session->shadow(); shadow != nullptr) {
         const Observed seen = shadow->observed();
-        ASSERT_TRUE(!seen.status.ok() || seen.tokens == read) << seen.tokens << " of " << read;
+        ASSERT_TRUE(!seen.status.ok() || slot.is_behind || seen.tokens == read)
+            << seen.tokens << " of " << read;
         ASSERT_TRUE(std::isfinite(seen.divergence.KlMean()));
         ++outcomes_[seen.status.ok() ? "observed" : "shadow ended"];
       }
@@ -405,7 +409,7 @@ TEST_P(Traces, HoldEveryPromiseAtEveryStep) {
   const TinyModel model({.type = GgufType::kQ8_0});
   const bool is_fast = std::string(GetParam()) == "cpu";
   std::map<std::string, uint32_t> outcomes;
-  for (uint32_t seed = 0; seed < (is_fast ? 32u : 5u); ++seed) {
+  for (uint32_t seed = 0; seed < (is_fast ? 64u : 5u); ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     Trace trace(model, GetParam(), seed, seed % 8 == 7 ? 2 : 1, Caps::kAll);
     ASSERT_NO_FATAL_FAILURE(trace.Run(60));

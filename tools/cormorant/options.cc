@@ -233,6 +233,8 @@ void AddRetentionOptions(CLI::App& command, CacheOptions& options) {
       ->group(kCacheGroup);
 }
 
+}  // namespace
+
 void AddRolloutOptions(CLI::App& command, CacheOptions& options) {
   const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
     return command.add_option(name, value, help)->group(kRolloutGroup);
@@ -252,8 +254,6 @@ void AddRolloutOptions(CLI::App& command, CacheOptions& options) {
   add("--key", options.key, "Whose conversation it is: the same text, the same side of a canary")
       ->type_name("TEXT");
 }
-
-}  // namespace
 
 void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
