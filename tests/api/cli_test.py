@@ -349,6 +349,21 @@ class Chat(CliTest):
         self.assertEqual(question["positions"][0][1] + 1, answer["positions"][0][0])
         self.assertIn(json.dumps(answer["positions"], separators=(",", ":")), errors)
 
+    def test_recall_looks_through_copies(self):
+        script = self.file("s", "My dog is called Rex. Please remember that.\n"
+                           f"Here is a passage that I like. {' '.join((TEXT * 3).split())}\n"
+                           "What is the name of my dog?\n")
+        done = run("chat", "-m", MODEL, "--script", script, "-n", 12, "--temp", 0, "--json",
+                   "--kv-cap", "6M", "--kv-type", "q8_0", "--recall", "--host-copies", "1G")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        first, _, last = (json.loads(line) for line in done.stdout.decode().splitlines())
+        self.assertEqual(first["recalled_rows"], 0, "nothing was dropped yet")
+        self.assertEqual(last["recalled_tokens"], 0)
+        self.assertGreater(last["recalled_rows"], 0)
+        self.assertGreater(last["kv"]["host_rows"], 0)
+        self.assertGreater(last["kv"]["host_bytes"], 0)
+        self.assertLessEqual(last["memory"]["kv_peak"], 6 << 20)
+
     def test_a_wrong_load_forgets_nothing(self):
         done = run("chat", "-m", MODEL, "-n", 4, "--json",
                    text_in=f"Hi\n/load {self.file('x', '[1]')}\n/load\n/stats\nAgain\n")

@@ -57,6 +57,7 @@ class Piece:
     ask: Ask | None = None
     start: int = 0
     choices: tuple[int, ...] = ()  # First tokens of the right answer, then of the others.
+    question: np.ndarray | None = None  # The tokens up to the answer's forced start.
 
 
 class Chat:
@@ -98,14 +99,16 @@ class Chat:
                 found.append(Piece(self.tokenizer.encode(more(False)), pin=step.role == "system"))
             else:
                 messages.append({"role": "user", "content": step.text})
-                before = self.tokenizer.encode(more(True) + step.prefix)
+                turn = more(True)
+                question = self.tokenizer.encode(turn)
+                before = self.tokenizer.encode(turn + step.prefix)
                 answer = self.tokenizer.encode(step.answer)
                 done += step.prefix + step.answer
                 messages.append({"role": "assistant",
                                  "content": step.prefix + step.answer + step.rest})
                 after = self.tokenizer.encode(more(False))
                 found.append(Piece(np.concatenate([before, answer]), ask=step, start=len(before),
-                                   choices=self.first_tokens(step)))
+                                   choices=self.first_tokens(step), question=question))
                 found.append(Piece(after))
         return found
 

@@ -24,10 +24,9 @@ def judge(piece: Piece, logits: np.ndarray) -> dict:
 def ask(session: runtime.Session, piece: Piece) -> dict:
     """Reads a question with its right answer and judges it."""
     rows: list[np.ndarray] = []
-    question = piece.ids[:piece.start - 1]
     if session.recalls:
-        session.recall(question)
-    session.append(question)
+        session.recall(piece.question)  # The answer is not known when it is asked.
+    session.append(piece.ids[:piece.start - 1])
     session.score(piece.ids[piece.start - 1:-1], lambda _, logits: rows.append(logits.copy()))
     session.append(piece.ids[-1:])
     return judge(piece, np.stack(rows))
