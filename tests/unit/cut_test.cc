@@ -67,14 +67,20 @@ TEST(Cut, SolutionsFitAndTakeTheOldestFirst) {
     problem.counts = world.counts;
     problem.ages = world.ages;
     problem.room = random() % 65;
+    std::vector<uint32_t> more(world.counts.size());
+    if (round % 2 == 1) {
+      for (uint32_t& rows : more) rows = random() % 100;
+      problem.more = more;
+    }
     problem.floor = random() % 64;
     problem.row_limit = 0xffffffffu;
     uint64_t need = 0, least = 0;
     for (size_t h = 0; h < world.heads.size(); ++h) {
-      need += Pages(world.counts[h] + problem.room);
+      const uint32_t room = problem.room + more[h];
+      need += Pages(world.counts[h] + room);
       least += Pages(
           std::max(world.counts[h] - world.Evictable(h), std::min(world.counts[h], problem.floor)) +
-          problem.room);
+          room);
     }
     problem.page_limit = static_cast<uint32_t>(random() % (need + 2));
     const auto cut = SolveCut(problem);
@@ -91,7 +97,8 @@ TEST(Cut, SolutionsFitAndTakeTheOldestFirst) {
       ASSERT_LE(cut->evict[h], world.Evictable(h));
       const uint32_t keep = world.counts[h] - cut->evict[h];
       ASSERT_GE(keep, std::min(world.counts[h], problem.floor));
-      pages += Pages(keep + problem.room);
+      const uint32_t room = problem.room + more[h];
+      pages += Pages(keep + room);
       total += cut->evict[h];
       std::vector<uint32_t> evictable;
       for (uint32_t age : world.heads[h]) {
@@ -100,7 +107,7 @@ TEST(Cut, SolutionsFitAndTakeTheOldestFirst) {
       std::sort(evictable.rbegin(), evictable.rend());
       // A head at its floor, or topped up to whole pages or to all it has, may keep what is older
       // than elsewhere.
-      const bool is_topped_up = (keep + problem.room) % kPageRows == 0 || cut->evict[h] == 0;
+      const bool is_topped_up = (keep + room) % kPageRows == 0 || cut->evict[h] == 0;
       if (cut->evict[h] > 0) {
         youngest_gone_bin = std::min(youngest_gone_bin, AgeBin(evictable[cut->evict[h] - 1]));
       }

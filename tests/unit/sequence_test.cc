@@ -122,6 +122,20 @@ TEST(KvSequence, StartsEmptyAndCountsWhatItIsTold) {
   EXPECT_EQ(world.pool.used_pages(), 3u);
 }
 
+TEST(KvSequence, HeadsCanTakeDifferentNumbersOfRows) {
+  World world;
+  ASSERT_TRUE(world.sequence.Prepare(30).ok());
+  world.sequence.Appended(30);
+  const uint32_t rows[kHeads] = {0, 2, 3};
+  ASSERT_TRUE(world.sequence.Prepare(std::span<const uint32_t>(rows)).ok());
+  EXPECT_EQ(world.pool.used_pages(), 1u + 1u + 2u);
+  world.sequence.Appended(std::span<const uint32_t>(rows));
+  const std::span<const uint32_t> counts = world.sequence.counts();
+  EXPECT_EQ(std::vector<uint32_t>(counts.begin(), counts.end()),
+            (std::vector<uint32_t>{30, 32, 33}));
+  EXPECT_EQ(world.tables.entries[2].size(), 2u);
+}
+
 TEST(KvSequence, ClearAndDestructionReturnEveryPage) {
   Host host;
   PagePool pool(100, 8, &host);
