@@ -238,11 +238,12 @@ class Run(unittest.TestCase):
 
     def test_a_recall_finds_what_was_dropped(self):
         found = self.evaluate("recall", "--tasks", "passkey", "--rows", "q8_0", "--policies",
-                              "window,corm,corm+recall", "--budgets", "25", "--cases", "2",
-                              "--case-tokens", "1000")
+                              "window,corm,corm+recall,corm+copies", "--budgets", "25",
+                              "--cases", "2", "--case-tokens", "1000")
         right = {r["policy"]: r["metrics"]["accuracy"]["mean"] for r in found["results"]
                  if r["budget"]}
-        self.assertEqual(right["corm+recall"], 1, right)
+        for way in ("corm+recall", "corm+copies"):  # Of six questions, one is a sixth.
+            self.assertGreater(right[way], right["corm"] + 0.2, right)
         self.assertLess(right["window"], 1, right)
         self.assertLess(right["corm"], 1, right)
 
