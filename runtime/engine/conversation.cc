@@ -96,8 +96,11 @@ absl::Status Conversation::CheckPins(const Piece& piece, std::span<const uint32_
   if (!piece.is_pinned) return absl::OkStatus();
   const size_t from = session_->tokens().size();
   if (!piece.is_system) return session_->CanPin(from, from + ids.size());
-  const uint32_t rows = std::min(plan.rows_per_head, plan.context);
-  if (!session_->engine().options().capped() || ids.size() <= rows / 2) return absl::OkStatus();
+  const bool has_budget = session_->options().kv_budget_bytes != 0;
+  const uint32_t rows =
+      std::min(has_budget ? session_->plan().rows_per_head : plan.rows_per_head, plan.context);
+  const bool is_capped = has_budget || session_->engine().options().capped();
+  if (!is_capped || ids.size() <= rows / 2) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat("the system prompt has ", ids.size(), " tokens, a head holds ", rows,
                    " rows under this cap, and a pinned prompt may take half of them; raise the "

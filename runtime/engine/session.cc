@@ -60,6 +60,10 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   return settings;
 }
 
+uint32_t PieceOf(const SessionCache& cache) {
+  return std::clamp(cache.recent(), kRecallLeast, kRecallMost);
+}
+
 /// Passes on the logits of a request's last step; its tokens are those from `at` on. False cancels.
 bool HandOut(const Request& request, size_t at, Session::OnLogits on_logits) {
   const size_t rows = request.logits_rows, first = at + request.done - rows;
@@ -220,6 +224,7 @@ absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
     request.cache = cache_.get();
     request.before = from;
     request.ids = reading.log.subspan(from, to - from);
+    request.chunk = plan_.prefill_chunk;
     request.want = WantLogits::kNone;
     const auto goes_on = [&] {
       return progress(from + request.done, reading.log.size()) && !cancelled_.load();
@@ -271,7 +276,7 @@ absl::StatusOr<Session::Recalled> Session::LookBack(std::span<const uint32_t> qu
   recalled.from_copies = true;
   const uint32_t probe = std::min(
       {static_cast<uint32_t>(question.size()), plan_.prefill_chunk, engine_->plan().prefill_chunk});
-  const uint32_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
+  const uint32_t piece = PieceOf(*cache_);
   uint32_t most = 0;
   absl::StatusOr<std::optional<uint32_t>> left = std::nullopt;
   const auto goes_on = [&] {
@@ -299,7 +304,7 @@ absl::StatusOr<Session::Recalled> Session::ReadAgain(std::span<const uint32_t> q
                                                      Progress progress) {
   ForgetCache(DropCause::kRecall);
   const std::span<const uint32_t> log = std::span(tokens_).first(tokens_.size() - 1);
-  const size_t piece = std::clamp(cache_->recent(), kRecallLeast, kRecallMost);
+  const size_t piece = PieceOf(*cache_);
   CORM_RETURN_IF_ERROR(
       ReadLog({.log = log, .pins = pins_.list(), .question = question, .piece = piece}, progress));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));

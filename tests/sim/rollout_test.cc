@@ -227,6 +227,23 @@ TEST_P(Rollout, ARecallIsTheShadowsAndComesBeforeTheComparison) {
   EXPECT_EQ(seen.tokens, observed->tokens().size() - 1);
 }
 
+TEST_P(Rollout, TheLogIsReadAgainInStepsThatTheBudgetHolds) {
+  EngineOptions options = EngineFor(1);
+  options.prefill_chunk = 0;
+  const std::shared_ptr<Engine> engine = Open(options);
+  const auto session = MakeSession(engine, Asked(Mode::kOn, Budget(*engine, 4)));
+  ASSERT_LT(session->plan().prefill_chunk, engine->plan().prefill_chunk);
+  ASSERT_TRUE(Append(*session, Ids(400)).ok());
+  uint64_t last = 0;
+  const absl::Status purged = session->Purge(10, 20, [&](uint64_t done, uint64_t) {
+    EXPECT_LE(done - last, session->plan().prefill_chunk);
+    last = done;
+    return true;
+  });
+  ASSERT_TRUE(purged.ok()) << purged;
+  EXPECT_GT(last, 300u);
+}
+
 TEST_P(Rollout, WhatIsPinnedOrPurgedIsSoInTheShadowToo) {
   const std::shared_ptr<Engine> engine = Open(EngineFor(4));
   const uint64_t budget = Budget(*engine, 5);
