@@ -53,6 +53,16 @@ void CopyRow(const KvPageLayout& layout, std::span<const std::byte> from, uint32
   }
 }
 
+void ZeroRows(const KvPageLayout& layout, uint32_t first, std::span<std::byte> page) {
+  CORM_CHECK(page.size() >= layout.page_bytes && first <= kPageRows);
+  for (const Part& part : PartsOf(layout)) {
+    for (uint32_t i = 0; i < part.count; ++i) {
+      std::byte* const at = page.data() + part.at + (i * kPageRows + first) * part.bytes;
+      std::fill_n(at, (kPageRows - first) * part.bytes, std::byte{0});
+    }
+  }
+}
+
 HostRows::Page::~Page() {
   Wipe(bytes);
 }

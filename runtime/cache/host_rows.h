@@ -21,6 +21,9 @@ namespace cormorant {
 void CopyRow(const KvPageLayout& layout, std::span<const std::byte> from, uint32_t a,
              std::span<std::byte> to, uint32_t b);
 
+/// Zeroes the rows of a page from `first` on.
+void ZeroRows(const KvPageLayout& layout, uint32_t first, std::span<std::byte> page);
+
 class HostRows {
  public:
   struct Limits {

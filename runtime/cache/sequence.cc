@@ -63,8 +63,9 @@ absl::Status KvSequence::GrowTo(uint32_t head, uint32_t need) {
 
 absl::Status KvSequence::Prepare(uint32_t rows) {
   absl::Status status;
-  for (uint32_t h = 0; h < heads() && status.ok(); ++h)
+  for (uint32_t h = 0; h < heads() && status.ok(); ++h) {
     status = GrowTo(h, PagesFor(counts_[h] + rows));
+  }
   if (!status.ok()) Unprepare();
   return status;
 }

@@ -7,30 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
+#include "runtime/cache/host_rows.h"
 
 namespace cormorant {
-namespace {
-
-/// Clears the rows of a page from `first` on.
-void ZeroRows(const KvPageLayout& layout, uint32_t first, std::byte* page) {
-  const auto zero = [&](uint32_t part, uint32_t groups, uint32_t row_bytes) {
-    for (uint32_t g = 0; g < groups; ++g) {
-      std::byte* const at = page + part + (g * kPageRows + first) * row_bytes;
-      std::fill_n(at, (kPageRows - first) * row_bytes, std::byte{0});
-    }
-  };
-  const uint32_t dims = layout.head_dim, blocks = dims / 32;
-  const bool is_k_f16 = layout.k_type == DType::kF16;
-  const uint32_t k_row_bytes = is_k_f16 ? 2 : 4;  // Of a group of dimensions.
-  zero(layout.k, dims * KvPageLayout::HalfBytes(layout.k_type) / 2 / k_row_bytes, k_row_bytes);
-  zero(layout.k_scale, is_k_f16 ? 0 : blocks, 2);
-  zero(layout.v, 1, dims * KvPageLayout::HalfBytes(layout.v_type) / 2);
-  zero(layout.v_scale, layout.v_type == DType::kF16 ? 0 : 1, blocks * 2);
-  zero(layout.positions, 1, 4);
-  zero(layout.last_important, 1, 4);
-}
-
-}  // namespace
 
 KvStore::KvStore(const StagePlan& plan, Backend* backend, MemoryLedger* ledger)
     : backend_(backend),
@@ -157,7 +136,7 @@ absl::Status KvStore::ZeroSlots(std::span<const PageId> pages, uint32_t first) {
   for (size_t i = first / kPageRows; i < pages.size(); ++i) {
     const uint32_t kept = i == first / kPageRows ? first % kPageRows : 0;
     if (kept != 0) CORM_RETURN_IF_ERROR(ReadPage(pages[i], bytes));
-    ZeroRows(KvPageLayout(binding_.geometry), kept, bytes.data());
+    ZeroRows(KvPageLayout(binding_.geometry), kept, bytes);
     CORM_RETURN_IF_ERROR(WritePage(pages[i], bytes));
   }
   return absl::OkStatus();

@@ -54,12 +54,6 @@ class KvStats(c.Structure):
                                                   "evicted_total", "evicted_forced")), ROOM]
 
 
-class RecallResult(c.Structure):
-    _fields_ = [("struct_size", c.c_size_t), ("from_copies", c.c_int32),
-                ("tokens_read", c.c_uint64), ("copied_rows", c.c_uint64),
-                ("copied_share", c.c_double), ROOM]
-
-
 class TemplateOptions(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("source", c.c_char_p), ("messages_json", c.c_char_p),
                 ("tools_json", c.c_char_p), ("bos_text", c.c_char_p), ("eos_text", c.c_char_p),
@@ -220,12 +214,10 @@ class Session:
         self.library.check(self.so.corm_session_append(
             self.handle, pointer(ids), c.c_size_t(len(ids)), APPEND_PIN if pin else 0, None, None))
 
-    def recall(self, ids: np.ndarray) -> RecallResult:
+    def recall(self, ids: np.ndarray) -> None:
         """Brings back what a question, which is to be read next, needs of what was dropped."""
-        result = self.library.fresh(RecallResult, "recall_result")
         self.library.check(self.so.corm_session_recall(
-            self.handle, pointer(ids), c.c_size_t(len(ids)), None, None, c.byref(result)))
-        return result
+            self.handle, pointer(ids), c.c_size_t(len(ids)), None, None, None))
 
     def score(self, ids: np.ndarray, on_logits) -> None:
         """Reads tokens and calls on_logits(index, logits) for each, valid during the call."""
