@@ -69,7 +69,12 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   out.pin_system_prompt = read.pin_system_prompt != 0;
   CORM_ASSIGN_OR_RETURN(out.reach, ToSteps("reach", read.reach));
   CORM_ASSIGN_OR_RETURN(out.fade, ToSteps("fade", read.fade));
-  out.recalls = read.recall != 0;
+  if (read.recall < CORM_RECALL_NEVER || read.recall > CORM_RECALL_COMPARED) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("recall is ", read.recall, "; expected CORM_RECALL_*, 0 to 2"));
+  }
+  out.recall = static_cast<RecallWhen>(read.recall);
+  out.reread_most = read.reread_most;
   out.zero_pages = read.zero_pages != 0;
   constexpr uint32_t kAuditMost = 1u << 20;
   if (read.audit > kAuditMost) {
@@ -120,6 +125,9 @@ absl::Status WriteResult(const GenerateResult& from, corm_generate_result* to) {
   out.stop_reason = static_cast<int32_t>(from.stop_reason);
   out.recalled_tokens = from.recalled_tokens;
   out.recalled_rows = from.recalled_rows;
+  out.draft_divergence = from.draft_divergence;
+  out.returned = from.returned ? 1 : 0;
+  out.degraded = from.degraded ? 1 : 0;
   return WriteStruct(out, "corm_generate_result", to);
 }
 
@@ -265,6 +273,7 @@ void corm_session_options_init(corm_session_options* options) {
   options->basis = -1;
   options->pin_system_prompt = 1;
   options->host_copy_seconds = 3600.0;
+  options->reread_most = UINT64_MAX;
   options->reach = -1;
   options->fade = -1;
 }
@@ -345,6 +354,7 @@ corm_status corm_session_recall(corm_session* session, const uint32_t* ids, size
     out.tokens_read = recalled.tokens_read;
     out.copied_rows = recalled.found.rows;
     out.copied_share = recalled.found.share_most;
+    out.degraded = recalled.degraded ? 1 : 0;
     return WriteStruct(out, "corm_recall_result", result);
   });
 }
@@ -435,6 +445,8 @@ corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* s
     out.host_rows = now.host_rows;
     out.host_bytes = now.host_bytes;
     out.returned_total = now.returned_total;
+    out.frozen = now.is_frozen ? 1 : 0;
+    out.relaxed = now.relaxed;
     out.next_position = s.next_position();
     out.mode = cormorant::ModeName(s.options().mode).data();
     return WriteStruct(out, "corm_kv_stats", stats);

@@ -39,6 +39,14 @@ corm_status corm_session_unpin(corm_session* session, size_t from, size_t to,
   });
 }
 
+corm_status corm_session_rewind(corm_session* session, size_t to, corm_progress_fn on_progress,
+                                void* user) {
+  return GuardSession(session, [&] {
+    session->session->ClearCancel();
+    return session->conversation->Rewind(to, ProgressCallback{on_progress, user});
+  });
+}
+
 corm_status corm_session_purge(corm_session* session, size_t from, size_t to,
                                corm_progress_fn on_progress, void* user) {
   return GuardSession(session, [&] {

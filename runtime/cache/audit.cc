@@ -14,6 +14,7 @@ absl::string_view ToString(DropCause cause) {
     case DropCause::kPin: return "pin";
     case DropCause::kPurge: return "purge";
     case DropCause::kReset: return "reset";
+    case DropCause::kRewind: return "rewind";
     case DropCause::kLost: return "lost";
   }
   return "unknown";

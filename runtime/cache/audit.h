@@ -23,7 +23,8 @@ enum class DropCause : uint8_t {
   kPin,    // Pins changed, and what they are about was not all there or had moved.
   kPurge,  // Positions are those of the tokens erased, places in the log before.
   kReset,
-  kLost,  // The device was.
+  kRewind,  // To tokens before; rows had moved since.
+  kLost,    // The device was.
 };
 /// "natural" and so on.
 absl::string_view ToString(DropCause cause);

@@ -11,6 +11,12 @@
 #include "runtime/text/detokenizer.h"
 
 namespace cormorant {
+namespace {
+
+// Of an answer, to compare: enough to come to its point.
+constexpr uint32_t kDraftTokens = 16;
+
+}  // namespace
 
 void Conversation::Reset() {
   session_->Reset();
@@ -147,6 +153,7 @@ absl::Status Conversation::RecallBy(absl::string_view text, Session::Progress on
   CORM_ASSIGN_OR_RETURN(const Session::Recalled recalled, session_->Recall(ids, on_prompt));
   result->recalled_tokens = recalled.tokens_read;
   result->recalled_rows = recalled.found.rows;
+  result->degraded = recalled.degraded;
   return absl::OkStatus();
 }
 
@@ -158,21 +165,51 @@ absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* res
     session_->Restart();
     Forget();
   }
-  const double start = Now();
   const size_t before = session_->tokens().size();
   if (read_.empty()) begin_ = before;
   const std::vector<Piece> all = Split(text);
   absl::Status status;
   const absl::string_view rest = absl::string_view(text).substr(read_.size());
-  if (session_->options().recalls && !read_.empty() && !rest.empty()) {
+  const bool recalls = session_->options().recall != RecallWhen::kNever;
+  if (recalls && !session_->tokens().empty() && !rest.empty()) {
     status = RecallBy(rest, on_prompt, result);
   }
   for (std::span<const Piece> pieces = all; status.ok() && !pieces.empty();) {
     status = ReadPieces(&pieces, on_prompt);
   }
   result->prompt_tokens = session_->tokens().size() - before;
-  result->prompt_seconds = Now() - start;
   return status;
+}
+
+absl::StatusOr<Draft> Conversation::MakeDraft(const GenerateOptions& options,
+                                              Session::Progress on_prompt) {
+  CORM_ASSIGN_OR_RETURN(const std::string text, Render(messages_.size(), true));
+  const bool goes_on = !read_.empty() && absl::StartsWith(text, read_);
+  if (!goes_on || session_->stats().evicted_total == 0) return Draft();
+  std::vector<uint32_t> ids;
+  CORM_RETURN_IF_ERROR(Encode(absl::string_view(text).substr(read_.size()), {}, &ids));
+  // Message by message they may be a few more.
+  const size_t pieces = messages_.size() + 1 - ends_.size();
+  const auto tokens = static_cast<uint32_t>(ids.size() + 4 * pieces) + kDraftTokens;
+  if (!session_->Hold(tokens).ok()) return Draft();
+  const std::string read = read_;
+  const std::vector<std::optional<End>> ends = ends_;
+  const size_t before = session_->tokens().size();
+  const std::vector<Piece> all = Split(text);
+  absl::Status status;
+  for (std::span<const Piece> rest = all; status.ok() && !rest.empty();) {
+    status = ReadPieces(&rest, on_prompt);
+  }
+  absl::StatusOr<Draft> draft = Draft();
+  if (status.ok()) {
+    draft = session_->Begin(options.sampler, kDraftTokens);
+  } else {
+    draft = status;
+  }
+  read_ = read;
+  ends_ = ends;
+  const absl::Status rewound = session_->Rewind(before);
+  return rewound.ok() ? std::move(draft) : rewound;
 }
 
 absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progress on_prompt,
@@ -180,7 +217,14 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   *result = GenerateResult{};
   CORM_RETURN_IF_ERROR(options.sampler.Validate());
   GenerateResult prompt;
-  const absl::Status read = Read(on_prompt, &prompt);
+  const double start = Now();
+  absl::StatusOr<Draft> draft = Draft();
+  if (session_->options().recall == RecallWhen::kCompared && !messages_.empty()) {
+    draft = MakeDraft(options, on_prompt);
+  }
+  absl::Status read = draft.status();
+  if (read.ok()) read = Read(on_prompt, &prompt);
+  prompt.prompt_seconds = Now() - start;
   if (!read.ok()) {
     *result = prompt;
     result->stop_reason = absl::IsCancelled(read) ? StopReason::kCancelled : StopReason::kCap;
@@ -189,8 +233,10 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   const size_t before = session_->tokens().size();
   Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
   std::string answer;
+  GenerateOptions compared = options;
+  compared.draft = &*draft;
   const absl::Status status = session_->Generate(
-      options,
+      compared,
       [&](uint32_t id, absl::string_view text) {
         absl::StrAppend(&answer, text);
         return on_token(id, text);
@@ -200,6 +246,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   result->prompt_seconds = prompt.prompt_seconds;
   result->recalled_tokens = prompt.recalled_tokens;
   result->recalled_rows = prompt.recalled_rows;
+  result->degraded = prompt.degraded;
   if (session_->tokens().size() == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);

@@ -49,6 +49,9 @@ class Conversation {
   /// is in it by a part: then its text would stay. Where the template renders the messages that are
   /// left in another way than they were read, the next Reply() reads them all.
   absl::Status Purge(size_t from, size_t to, Session::Progress progress);
+  /// As Session::Rewind(), and erases the messages from there on, so that the next Reply() goes on
+  /// from those that are left. FAILED_PRECONDITION when `to` is within a message.
+  absl::Status Rewind(size_t to, Session::Progress progress);
   /// Erases a message, and the tokens that it became.
   absl::Status PurgeMessage(size_t index, Session::Progress progress);
 
@@ -73,11 +76,16 @@ class Conversation {
   std::vector<Unit> Units() const;
   absl::Status CheckIndex(size_t index) const;
   void NotePins();
+  /// Messages that tokens [from, to) are; FAILED_PRECONDITION when one is in it by a part.
+  absl::StatusOr<std::vector<Unit>> Within(size_t from, size_t to) const;
   /// Nothing is read any more.
   void Forget();
   void Erase(const Unit& unit);
   absl::StatusOr<std::string> Render(size_t messages, bool add_generation_prompt);
   absl::Status Read(Session::Progress on_prompt, GenerateResult* result);
+  /// How the answer would begin if nothing was recalled; nothing is kept of it. No tokens where a
+  /// recall has nothing to do, or what is new cannot be read and taken back.
+  absl::StatusOr<Draft> MakeDraft(const GenerateOptions& options, Session::Progress on_prompt);
   bool IsPinned(size_t index) const;
   /// What of the whole text is not read yet; the last piece prompts for an answer.
   std::vector<Piece> Split(absl::string_view text);

@@ -85,19 +85,33 @@ void Conversation::Erase(const Unit& unit) {
   }
 }
 
-absl::Status Conversation::Purge(size_t from, size_t to, Session::Progress progress) {
-  CORM_RETURN_IF_ERROR(session_->CheckRange(from, to));
-  std::vector<Unit> erased;
+absl::StatusOr<std::vector<Conversation::Unit>> Conversation::Within(size_t from, size_t to) const {
+  std::vector<Unit> units;
   for (const Unit& unit : Units()) {
     if (unit.end.token <= from || to <= unit.begin.token) continue;
     if (unit.begin.token < from || to < unit.end.token) {
       return absl::FailedPreconditionError(
           absl::StrCat("tokens from ", from, " up to ", to, " are a part of message ", unit.first,
                        ", which has those from ", unit.begin.token, " up to ", unit.end.token,
-                       ": its text would stay; purge all of them"));
+                       ": its text would stay; name all of them"));
     }
-    erased.push_back(unit);
+    units.push_back(unit);
   }
+  return units;
+}
+
+absl::Status Conversation::Rewind(size_t to, Session::Progress progress) {
+  const size_t end = session_->tokens().size();
+  CORM_ASSIGN_OR_RETURN(const std::vector<Unit> erased, Within(to, std::max(to, end)));
+  CORM_RETURN_IF_ERROR(session_->Rewind(to));
+  for (auto unit = erased.rbegin(); unit != erased.rend(); ++unit) Erase(*unit);
+  begin_ = std::min(begin_, to);
+  return session_->ReadRest(progress);
+}
+
+absl::Status Conversation::Purge(size_t from, size_t to, Session::Progress progress) {
+  CORM_RETURN_IF_ERROR(session_->CheckRange(from, to));
+  CORM_ASSIGN_OR_RETURN(const std::vector<Unit> erased, Within(from, to));
   // The last first: places before it stay what they are.
   for (auto unit = erased.rbegin(); unit != erased.rend(); ++unit) Erase(*unit);
   const auto move = [&](size_t& token) { token -= std::min(std::max(token, from), to) - from; };

@@ -230,7 +230,7 @@ std::vector<KvStore*> Engine::stores() const {
 }
 
 void Engine::Tell(EngineEvent event, const std::string& message) const {
-  const bool is_trouble = event != EngineEvent::kRecalled && event != EngineEvent::kReadAgain;
+  const bool is_trouble = event < EngineEvent::kRecalled || event == EngineEvent::kDegraded;
   Log(is_trouble ? LogLevel::kWarning : LogLevel::kInfo, message);
   if (on_event_ != nullptr) on_event_(event, message);
 }

@@ -77,7 +77,11 @@ enum class EngineEvent : int32_t {
   kHostFallback = 2,    // From here on the CPU computes.
   kMemoryShort = 3,     // Other programs take device memory that was planned with.
   kRecalled = 4,        // A recall has looked through copies.
-  kReadAgain = 5        // A recall read a session's log again.
+  kReadAgain = 5,       // A recall read a session's log again.
+  kReturned = 6,        // An answer needed what a recall had brought back, ...
+  kFrozen = 7,          // ... so no row leaves on its own account for a while, ...
+  kRelaxed = 8,         // ... or later than before.
+  kDegraded = 9         // A recall could not bring back what was dropped.
 };
 /// Called on the thread of a call. May not call the engine.
 using OnEvent = std::function<void(EngineEvent event, const std::string& message)>;

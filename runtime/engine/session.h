@@ -27,6 +27,13 @@ namespace cormorant {
 
 class Shadow;
 
+/// Whether replies Recall() by what they are to read.
+enum class RecallWhen : int32_t {
+  kNever,
+  kAlways,
+  kCompared,  // Always, and a draft of the answer without it tells whether it made a difference.
+};
+
 struct SessionOptions {
   std::string policy;  // Empty: corm under a cap or budget, else none.
   std::optional<uint32_t> window, recent;
@@ -37,7 +44,8 @@ struct SessionOptions {
   uint32_t interval = 0;  // 0: chosen.
   std::optional<float> importance_scale;
   bool pin_system_prompt = true;
-  bool recalls = false;  // Replies Recall() first, with what they are to read.
+  RecallWhen recall = RecallWhen::kNever;
+  uint64_t reread_most = UINT64_MAX;  // A recall does not read more tokens than that again.
   HostRows::Limits host_copies;
   bool zero_pages = false;       // Memory of rows is overwritten as soon as they leave the cache.
   uint32_t audit = 0;            // Records of what was dropped that are kept.
@@ -47,10 +55,17 @@ struct SessionOptions {
   std::string key;      // ... and whose session it is.
 };
 
+/// The beginning of an answer that is not given, to compare with the one that is.
+struct Draft {
+  std::vector<uint32_t> ids;
+  std::vector<std::vector<float>> logits;  // By which each of ids was chosen.
+};
+
 struct GenerateOptions {
   SamplerOptions sampler;
   uint64_t max_tokens = 0;  // 0: until the model ends its turn.
   bool ignore_end = false;
+  const Draft* draft = nullptr;  // Compared with the answer, up to where they differ.
 };
 
 enum class StopReason : int32_t { kEnd = 0, kLength = 1, kCancelled = 2, kCap = 3 };
@@ -58,8 +73,11 @@ enum class StopReason : int32_t { kEnd = 0, kLength = 1, kCancelled = 2, kCap = 
 struct GenerateResult {
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
-  uint64_t recalled_tokens = 0;  // Read again, by Recall().
-  uint64_t recalled_rows = 0;    // That came back from copies and were needed.
+  uint64_t recalled_tokens = 0;   // Read again, by Recall().
+  uint64_t recalled_rows = 0;     // That came back from copies and were needed.
+  double draft_divergence = 0.0;  // Greatest KL(answer || draft) of a token, in nats.
+  bool returned = false;          // It is as great as when a draft lacks what was dropped.
+  bool degraded = false;          // What was dropped could not come back for the question.
   double prompt_seconds = 0.0;
   double decode_seconds = 0.0;
   StopReason stop_reason = StopReason::kEnd;
@@ -83,6 +101,7 @@ class Session {
   /// What a recall did.
   struct Recalled {
     bool from_copies = false;
+    bool degraded = false;      // Nothing was: not all has copies, and the log is too long.
     uint64_t tokens_read = 0;   // Of the log, again.
     SessionCache::Found found;  // In copies.
   };
@@ -91,12 +110,25 @@ class Session {
   /// else the log is read again, and after every few hundred tokens they look at the cache, so that
   /// what they need stays: that takes what reading all tokens takes, and somewhat more; when it
   /// ends early, the next call reads the rest first. Does nothing as long as nothing was dropped.
-  /// FAILED_PRECONDITION when attention has no say in what the policy drops.
+  /// FAILED_PRECONDITION when attention has no say in what the policy drops. Where that is more
+  /// than options().reread_most tokens, nothing is done, and the result says so.
   absl::StatusOr<Recalled> Recall(std::span<const uint32_t> ids, Progress progress);
   /// Append, with the logits that are wanted of them: kNone, kLast or, given all_logits, kAll.
   absl::Status Read(std::span<const uint32_t> ids, RowUse use, WantLogits want, OnLogits on_logits);
   /// Goes on from the last token. `result` is filled even on an error.
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
+  /// Begins an answer that is to be taken back: at most `tokens` tokens, as Generate() would give
+  /// them. Hold() first, and Rewind() after, on an error too.
+  absl::StatusOr<Draft> Begin(const SamplerOptions& options, uint32_t tokens);
+  /// So many tokens can be read next and taken back at no cost, until Rewind(). RESOURCE_EXHAUSTED
+  /// when there is no room for all of them at once.
+  absl::Status Hold(uint32_t tokens);
+  /// Forgets tokens from `to` on. At once when their rows have not moved since; else the rest is
+  /// read again, by the next call if not by ReadRest(), which must come before Generate() where
+  /// nothing is read in their place. What was dropped for them stays dropped.
+  absl::Status Rewind(size_t to);
+  /// Reads what the cache is behind the log. When it ends early, the next call goes on.
+  absl::Status ReadRest(Progress progress);
   /// Forgets everything but the audit.
   void Reset();
   /// Forgets all tokens, to read others in their place; what was observed stays.
@@ -176,6 +208,8 @@ class Session {
   absl::Status Probe(std::span<const uint32_t> question, absl::FunctionRef<bool()> after_step);
   absl::StatusOr<Recalled> LookBack(std::span<const uint32_t> question, Progress progress);
   absl::StatusOr<Recalled> ReadAgain(std::span<const uint32_t> question, Progress progress);
+  /// An answer needed what was dropped: less is dropped from now on.
+  void Return(double divergence);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
   /// Remembers the logits after the last token of a request that has them.
@@ -190,7 +224,6 @@ class Session {
   /// Leaves the last token pending, so that there is something to go on from when reading ends
   /// early.
   void GoOnFromLastToken();
-  absl::Status ReadRest(Progress progress);
 
   const std::shared_ptr<Engine> engine_;
   const SessionOptions options_;

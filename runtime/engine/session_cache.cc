@@ -45,7 +45,9 @@ SessionCache::~SessionCache() {
 void SessionCache::Detach() {
   NoteForgotten(DropCause::kLost);
   parts_.clear();
-  clock_ = next_position_ = last_natural_ = observed_ = 0;
+  clock_ = next_position_ = last_natural_ = observed_ = in_order_ = 0;
+  frozen_until_ = 0;
+  holds_ = false;
   evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
 }
 
@@ -158,9 +160,14 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.value_reach = rules.value_reach;
   // What stamps may be ahead of the clock, and the age of a row whose value has size 1.
   const uint32_t lead = kDoublingsMost * rules.reach + kDoublingsMost / 2 * rules.value_reach;
-  s.natural_age = rules.natural_age == kNever ? kNever : rules.natural_age + lead;
+  s.natural_age = rules.natural_age == kNever ? kNever : NaturalAge() + lead;
   s.next_position = next_position_;
   return s;
+}
+
+uint32_t SessionCache::NaturalAge() const {
+  constexpr uint64_t kMost = 1u << 30;  // Above all clocks, and far below kNever with any lead.
+  return static_cast<uint32_t>(std::min(uint64_t{settings_.rules.natural_age} << relaxed_, kMost));
 }
 
 uint32_t SessionCache::Judged(uint32_t rows) const {
@@ -176,7 +183,10 @@ absl::Status SessionCache::Commit(uint32_t rows) {
   for (const std::unique_ptr<Part>& part : parts_) part->kv.Appended(rows);
   clock_ += rows;
   next_position_ += rows;
-  if (settings_.rules.natural_age == kNever) return absl::OkStatus();
+  in_order_ += rows;
+  if (settings_.rules.natural_age == kNever || holds_ || clock_ < frozen_until_) {
+    return absl::OkStatus();
+  }
   if (clock_ - last_natural_ < settings_.interval) return absl::OkStatus();
   last_natural_ = clock_;
   for (const std::unique_ptr<Part>& part : parts_) {
@@ -189,6 +199,21 @@ absl::Status SessionCache::EndProbe() {
   const absl::Status status = settings_.zeroes ? Zero(Erase::kUnused) : absl::OkStatus();
   for (const std::unique_ptr<Part>& part : parts_) part->kv.Unprepare();
   return status;
+}
+
+absl::Status SessionCache::Hold(uint32_t rows) {
+  CORM_RETURN_IF_ERROR(MakeRoom(rows));
+  holds_ = true;
+  return absl::OkStatus();
+}
+
+Easing SessionCache::Ease() {
+  if (settings_.rules.natural_age == kNever) return Easing::kNone;
+  const bool is_frozen = clock_ < frozen_until_;
+  frozen_until_ = clock_ + kFreezeTokens;
+  if (!is_frozen || relaxed_ == kRelaxMost) return Easing::kFrozen;
+  ++relaxed_;
+  return Easing::kRelaxed;
 }
 
 absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
@@ -222,6 +247,7 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   absl::Status left = CopyDropped(part, cut.evict);
   left.Update(Leave(part, cut.evict, ages, drop.cause));
   part.brought.clear();  // Rows have moved.
+  in_order_ = 0;
   // Pooled marks are no sums that more can be added to.
   if (settings_.rules.score_by == ScoreBy::kPooledAttention) observed_ = settings_.rules.observed;
   kv.Dropped(cut.evict);
@@ -262,7 +288,9 @@ void SessionCache::Clear() {
     part->look.reset();
     part->brought.clear();
   }
-  clock_ = next_position_ = last_natural_ = observed_ = 0;
+  clock_ = next_position_ = last_natural_ = observed_ = in_order_ = 0;
+  frozen_until_ = 0;
+  holds_ = false;
   evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
 }
 
@@ -303,6 +331,8 @@ SessionCache::Stats SessionCache::stats() const {
   stats.evicted_forced = evicted_forced_;
   stats.rebased = rebased_;
   stats.returned_total = returned_total_;
+  stats.is_frozen = clock_ < frozen_until_;
+  stats.relaxed = relaxed_;
   return stats;
 }
 

@@ -47,8 +47,17 @@ enum class RowUse : uint8_t {
   kProbe,  // Judge what they see, and are gone with the step: EndProbe() in place of Commit().
 };
 
+/// What was done so that less is dropped.
+enum class Easing : uint8_t {
+  kNone,  // Nothing leaves but for room, and room there is no more of.
+  kFrozen,
+  kRelaxed,
+};
+
 class SessionCache {
  public:
+  static constexpr uint32_t kFreezeTokens = 512, kRelaxMost = 3;
+
   struct Settings {
     EvictionRules rules;
     uint32_t context = 0;        // Positions the model was trained on.
@@ -83,6 +92,18 @@ class SessionCache {
   /// The step has run: its rows are resident.
   absl::Status Commit(uint32_t rows);
   absl::Status EndProbe();
+  /// Room for `rows` is made now, and no row leaves on its own account until Release(): so what is
+  /// read next can be taken back.
+  absl::Status Hold(uint32_t rows);
+  void Release() { holds_ = false; }
+  /// The conversation has returned to what was dropped: rows stop leaving on their own account for
+  /// kFreezeTokens, and when that happens again before their end, they may be twice as old from
+  /// then on, at most kRelaxMost times.
+  Easing Ease();
+  void EndEasing() { frozen_until_ = relaxed_ = 0; }
+  /// Forgets the newest `rows` of every head as if they had never been read, but for what their
+  /// queries found important. False, with nothing changed, when rows moved since they were read.
+  absl::StatusOr<bool> TakeBack(uint32_t rows);
   void Clear();
 
   /// Whether all rows that were dropped have copies on the host, and a probe of `rows` can look at
@@ -136,6 +157,8 @@ class SessionCache {
     uint64_t evicted_total = 0, evicted_forced = 0, rebased = 0;
     uint64_t host_rows = 0, host_bytes = 0;  // Copies.
     uint64_t returned_total = 0;             // Rows that came back from them.
+    bool is_frozen = false;                  // By Ease().
+    uint32_t relaxed = 0;                    // Doublings of the age at which rows leave.
   };
   Stats stats() const;
 
@@ -168,6 +191,8 @@ class SessionCache {
   uint32_t PageBudget(const Part& part) const;
   uint32_t PageLimit(const Part& part) const;
   StepSequence Describe(const Part& part, uint32_t first_row, uint32_t rows, RowUse use) const;
+  /// Age at which rows leave on their own account, where they do.
+  uint32_t NaturalAge() const;
   /// Queries at the end of a step of `rows` whose attention counts.
   uint32_t Judged(uint32_t rows) const;
   /// Whether sums of attention start again with a step of `rows`.
@@ -188,6 +213,10 @@ class SessionCache {
   uint32_t next_position_ = 0;                // RoPE position of the next token.
   uint32_t last_natural_ = 0;                 // Clock of the last natural eviction.
   uint32_t observed_ = 0;                     // Judged queries in the sums of attention.
+  uint32_t in_order_ = 0;                     // Newest rows that are the last slots of every head.
+  bool holds_ = false;                        // Natural evictions wait, ...
+  uint32_t frozen_until_ = 0;                 // ... or do until this clock.
+  uint32_t relaxed_ = 0;                      // Doublings of the natural age.
   uint64_t evicted_total_ = 0, evicted_forced_ = 0, rebased_ = 0, returned_total_ = 0;
 };
 

@@ -38,6 +38,21 @@ absl::StatusOr<bool> SessionCache::SetPinned(uint32_t from, uint32_t to, bool is
   return true;
 }
 
+absl::StatusOr<bool> SessionCache::TakeBack(uint32_t rows) {
+  if (rows > in_order_) return false;
+  for (const std::unique_ptr<Part>& part : parts_) {
+    for (uint32_t h = 0; settings_.zeroes && h < part->kv.heads(); ++h) {
+      CORM_RETURN_IF_ERROR(part->store->ZeroSlots(part->kv.pages(h), part->kv.counts()[h] - rows));
+    }
+    part->kv.Dropped(std::vector<uint32_t>(part->kv.heads(), rows));
+  }
+  clock_ -= rows;
+  next_position_ -= rows;
+  in_order_ -= rows;
+  last_natural_ = std::min(last_natural_, clock_);
+  return true;
+}
+
 absl::Status SessionCache::Zero(Erase what) {
   for (const std::unique_ptr<Part>& part : parts_) {
     for (uint32_t h = 0; h < part->kv.heads(); ++h) {

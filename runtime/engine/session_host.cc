@@ -84,6 +84,7 @@ absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) 
     }
   }
   kv.Appended(more);
+  in_order_ = 0;
   for (const uint32_t rows_of_head : more) returned_total_ += rows_of_head;
   part.brought = std::move(more);
   return absl::OkStatus();

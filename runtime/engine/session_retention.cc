@@ -1,5 +1,6 @@
 // Tokens that stay, tokens that are erased, and the record of what was dropped. See session.h.
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/status.h"
@@ -91,6 +92,41 @@ absl::Status Session::Purge(size_t from, size_t to, Progress progress) {
   return ReadRest(progress);
 }
 
+absl::Status Session::Hold(uint32_t tokens) {
+  absl::Status status;
+  const auto rows = static_cast<uint32_t>(pending_.size() + tokens);
+  engine_->Exclusively([&] { status = cache_->Hold(rows); });
+  return status;
+}
+
+absl::Status Session::Rewind(size_t to) {
+  if (to > tokens_.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a session of ", tokens_.size(), " tokens cannot be rewound to ", to));
+  }
+  if (to == tokens_.size()) return absl::OkStatus();
+  // The last token will be read again, for the logits after it.
+  if (shadow_ != nullptr) shadow_->Rewind(to - std::min<size_t>(to, 1));
+  WipeRange(&tokens_, to, tokens_.size());
+  pins_.Remove(to, std::numeric_limits<size_t>::max());
+  ForgetLogits();
+  GoOnFromLastToken();
+  bool is_done = false;
+  engine_->Exclusively([&] {
+    cache_->Release();
+    const size_t read = cache_->clock();
+    const auto take_back = [&](size_t kept) {
+      return read <= kept || cache_->TakeBack(static_cast<uint32_t>(read - kept)).value_or(false);
+    };
+    is_done = take_back(to - pending_.size());
+    if (is_done || !take_back(to)) return;
+    pending_.clear();  // The last token's row is not among those that can go.
+    is_done = true;
+  });
+  if (!is_done) ForgetCache(DropCause::kRewind);
+  return absl::OkStatus();
+}
+
 void Session::ForgetCache(DropCause cause) {
   ForgetLogits();
   engine_->Exclusively([&] {
@@ -106,6 +142,7 @@ void Session::GoOnFromLastToken() {
 
 absl::Status Session::ReadRest(Progress progress) {
   if (tokens_.empty()) return absl::OkStatus();
+  if (pending_.empty() && logits_.empty() && top_.empty()) ForgetCache(DropCause::kRewind);
   const std::span<const uint32_t> log = tokens_;
   CORM_RETURN_IF_ERROR(ReadLog({.log = log.first(log.size() - 1), .pins = pins_.list()}, progress));
   return ReadPending(WantLogits::kLast);

@@ -83,6 +83,13 @@ void Shadow::Also(Change change, size_t from, size_t to) {
   if (!status.ok()) End(status);
 }
 
+void Shadow::Rewind(size_t to) {
+  if (!observed_.status.ok()) return;
+  CompareNewest(std::nullopt);
+  const absl::Status status = session_->Rewind(std::min(to, session_->tokens().size()));
+  if (!status.ok()) End(status);
+}
+
 bool Shadow::GiveWay() {
   if (!observed_.status.ok()) return false;
   End(absl::ResourceExhaustedError("the session itself needed the pages that observing it took"));

@@ -48,6 +48,8 @@ class Shadow {
   /// those of the observed session; an error ends it.
   using Change = absl::Status (Session::*)(size_t from, size_t to, Session::Progress progress);
   void Also(Change change, size_t from, size_t to);
+  /// As Session::Rewind().
+  void Rewind(size_t to);
   /// Ends so that the observed session can have its pages; false when it has ended before.
   bool GiveWay();
   /// Follows the session when it starts again with no tokens; the report goes on.

@@ -121,6 +121,40 @@ TEST_F(Retention, ThePromptThatComesWithTheFirstMessageComesBack) {
   EXPECT_EQ(Stats().tokens, tokens);
 }
 
+TEST_F(Retention, AnAnswerCanBeGivenOnceMore) {
+  Open();
+  Ask("My name is Alice.", 20);
+  const std::string first = Ask("What is the capital of France?", 30);
+  const size_t answer = RangeOf(4).first, question = RangeOf(3).first;
+  const uint64_t tokens = Stats().tokens;
+  const auto rewind = [&](size_t to) {
+    return corm_session_rewind(session.get(), to, nullptr, nullptr);
+  };
+  EXPECT_EQ(rewind(answer + 3), CORM_FAILED_PRECONDITION);
+  EXPECT_THAT(corm_last_error(), HasSubstr("part of message 4"));
+  EXPECT_EQ(rewind(tokens + 1), CORM_INVALID_ARGUMENT);
+  EXPECT_EQ(corm_session_rewind(nullptr, 0, nullptr, nullptr), CORM_INVALID_ARGUMENT);
+  EXPECT_EQ(Stats().tokens, tokens);
+  ASSERT_CORM_OK(rewind(answer));
+  EXPECT_THAT(Messages(), HasSubstr("capital of France"));
+  EXPECT_THAT(Messages(), Not(HasSubstr(first)));
+  std::string again;
+  const corm_generate_options generate = Greedy(30);
+  ASSERT_CORM_OK(corm_session_reply(session.get(), &generate, &Collect, &again, nullptr));
+  EXPECT_EQ(again, first);
+  EXPECT_EQ(Stats().tokens, tokens);
+  // The question put in another way.
+  ASSERT_CORM_OK(rewind(question));
+  EXPECT_THAT(Messages(), Not(HasSubstr("capital of France")));
+  const std::string other = Ask("What is my name?", 20);
+  Open();
+  Ask("My name is Alice.", 20);
+  EXPECT_EQ(Ask("What is my name?", 20), other);
+  ASSERT_CORM_OK(rewind(0));
+  EXPECT_EQ(Messages(), "[]");
+  EXPECT_EQ(Stats().tokens, 0u);
+}
+
 TEST_F(Retention, APurgeOfTokensMovesTheOthersDown) {
   Open();
   const std::vector<uint32_t> ids = Tokens(90);

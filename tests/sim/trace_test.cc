@@ -93,6 +93,7 @@ class Trace {
       case 9: return DoAppend(slot);
       case 10:
       case 19: return DoRecall(slot);
+      case 15: return DoRewind(slot);
       case 16: return DoPin(slot);
       case 17: return DoUnpin(slot);
       case 18: return DoPurge(slot);
@@ -239,6 +240,21 @@ class Trace {
     }
     ReadAgain(slot,
               [&](Session::Progress progress) { return slot.session->Purge(from, to, progress); });
+  }
+
+  void DoRewind(Slot& slot) {
+    const uint32_t back = 1 + Below(Below(3) == 0 ? 200 : 20);
+    const size_t to = slot.log.size() - std::min<size_t>(slot.log.size(), back);
+    what_ = absl::StrCat("rewind to ", to);
+    slot.session->ClearCancel();
+    const uint64_t rows = slot.session->stats().rows;
+    const absl::Status status = slot.session->Rewind(to);
+    ASSERT_TRUE(status.ok()) << status;
+    slot.log.resize(to);
+    const bool is_there = slot.session->stats().rows > 0;
+    if (rows > 0 && to > 1) ++outcomes_[is_there ? "taken back" : "rewound"];
+    slot.is_behind = slot.is_behind || !is_there;
+    Note(status, slot.session->tokens());
   }
 
   /// A part of the log, or beyond.

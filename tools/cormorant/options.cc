@@ -269,12 +269,20 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
       kCacheGroup);
   AddRankingOptions(command, options);
   add("--evict-interval", options.interval, "Tokens between evictions; 0: chosen");
+  CLI::Option* const recall =
+      command
+          .add_flag("--recall", options.recall,
+                    "Before each answer brings back what its question needs of what was dropped: "
+                    "from copies on the host (--host-copies), else by reading the whole "
+                    "conversation again, which is slow")
+          ->group(kCacheGroup);
   command
-      .add_flag("--recall", options.recall,
-                "Before each answer brings back what its question needs of what was dropped: from "
-                "copies on the host (--host-copies), else by reading the whole conversation again, "
-                "which is slow")
+      .add_flag("--recall-compared", options.recall_compared,
+                "The same, and says when an answer needed it, by a draft without")
+      ->excludes(recall)
       ->group(kCacheGroup);
+  add("--reread-most", options.reread_most,
+      "Tokens that a recall may read again at most, for want of copies; any number unless given");
   AddBytesOption(command, "--host-copies", options.host_copies,
                  "Host memory for copies of dropped rows; 0: none are made (default)", kCacheGroup);
   add("--host-copy-seconds", options.host_copy_seconds,
@@ -385,7 +393,10 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   api.fade = options.fade;
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
-  api.recall = options.recall ? 1 : 0;
+  api.recall = options.recall_compared ? CORM_RECALL_COMPARED
+               : options.recall        ? CORM_RECALL_ALWAYS
+                                       : CORM_RECALL_NEVER;
+  api.reread_most = options.reread_most;
   api.host_copy_bytes = options.host_copies;
   api.host_copy_seconds = options.host_copy_seconds;
   api.zero_pages = options.zero_pages ? 1 : 0;

@@ -48,7 +48,8 @@ struct CacheOptions {
   std::string head_budget;
   uint32_t interval = 0;
   uint32_t sinks = 4;
-  bool recall = false;
+  bool recall = false, recall_compared = false;
+  uint64_t reread_most = UINT64_MAX;
   uint64_t host_copies = 0;
   double host_copy_seconds = 3600.0;
   bool zero_pages = false;

@@ -36,7 +36,7 @@ TASKS = (laboratory.BOOK, *tasks.TASKS)
 BUDGETS = (100.0, 50.0, 25.0, 12.5, 6.0)
 QUESTIONS = 300  # Of a recall task with --full.
 # Of those that the library has; --full takes all.
-POLICIES = ("corm", "corm-values", "snapkv", "keydiff", "protected-lru", "h2o", "window")
+POLICIES = ("corm", "snapkv", "protected-lru", "h2o", "window")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -87,7 +87,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--parts", type=int, help="of the book text (default: 2)")
     add("--part-tokens", type=int, default=4096, help="of a part, half scored (default: 4096)")
     add("--seed", type=int, default=1)
-    add("--reference", default="corm", help="the policy to compare with (default: corm)")
+    add("--reference", default="corm", help="the policy to compare with, or POLICY@ROWS where other "
+        "row types are compared with those rows as well (default: corm)")
     add("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     add("--chunk", type=int, default=0, help="tokens read in a step; 0: chosen for the cap")
     add("--out", type=pathlib.Path, default=ROOT / ".cache/evaluate")
@@ -182,7 +183,9 @@ def command_line(arguments: list[str]) -> str:
 def main(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
     plan = make_plan(options)
-    reference = options.reference if options.reference in plan.policies else plan.policies[0]
+    policy, _, rows = options.reference.partition("@")
+    is_run = policy in plan.policies and (not rows or rows in plan.rows)
+    reference = options.reference if is_run else plan.policies[0]
     document = describe(plan, reference)
     laboratory.say(f"commit {document['commit']}, model {document['model']['sha256'][:12]}, "
                    f"seed {plan.seed}, policies {', '.join(plan.policies)}")

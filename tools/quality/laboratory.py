@@ -79,6 +79,20 @@ def text_ids(setting: Setting, path: pathlib.Path) -> np.ndarray:
     return opened(setting)[1].encode(read_text(path), runtime.ENCODE_BOS)
 
 
+def each(plan: Plan, run_one: typing.Callable[[Configuration], dict]) -> list[dict]:
+    """A record for every configuration. Where a policy drops nothing, all others would be the same.
+    """
+    records: list[dict] = []
+    untouched: dict[tuple[str, float], dict] = {}
+    for configuration in plan.configurations():
+        room = (configuration.rows, configuration.budget)
+        record = untouched.get(room) or run_one(configuration)
+        if record.get("evicted") == 0:
+            untouched[room] = record
+        records.append(record)
+    return records
+
+
 def run_unit(plan: Plan, unit: tuple[str, int]) -> tuple[list[dict], float]:
     """The records of a unit in the order of the configurations, and the seconds it took."""
     start = time.monotonic()
@@ -88,11 +102,11 @@ def run_unit(plan: Plan, unit: tuple[str, int]) -> tuple[list[dict], float]:
         ids = text_ids(plan.setting, plan.text)
         part = book.Part(plan.setting, index,
                          book.part_of_text(ids, index, parts, plan.part_tokens))
-        records = [part.run(configuration) for configuration in plan.configurations()]
+        records = each(plan, part.run)
     else:
         case = plan.make_case(task, index)
-        records = [recall.run_case(plan.setting, configuration, case)
-                   for configuration in plan.configurations()]
+        records = each(plan, lambda configuration: recall.run_case(plan.setting, configuration,
+                                                                   case))
     return records, time.monotonic() - start
 
 

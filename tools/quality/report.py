@@ -64,7 +64,7 @@ def task_tables(results: list[dict], metric: str, reference: str) -> list[str]:
         lines += [f"Without a cap: {with_interval(uncapped[0]['metrics'][metric], metric)}.", ""]
     own = cells(results, budgets, lambda r: with_interval(r["metrics"][metric], metric))
     lines += table([TITLES[metric], *head], [[policy, *row] for policy, row in own.items()])
-    others = [r for r in results if r["policy"] != reference]
+    others = [r for r in results if reference not in (r["policy"], f"{r['policy']}@{r['rows']}")]
 
     def difference(result: dict) -> str:
         found = result["metrics"][metric]

@@ -17,7 +17,8 @@
 
 Metrics of recall: accuracy, logprob (nats a token of the right answer), rank (median of the worst
 of its tokens). Of book: kl and kl_p99 (nats), delta_nll (nats a token), top1 (share). Intervals are
-95 %; difference and ratio are to the reference policy at the same rows and budget, paired.
+95 %; difference and ratio are to the reference policy at the same budget, and the same rows unless
+the reference names some, paired.
 """
 import math
 import statistics
@@ -118,7 +119,12 @@ def gate_of(records: list[dict]) -> dict:
 
 def gather(records: dict[Configuration, list[dict]], tasks: list[str], reference: str,
            seed: int) -> dict:
-    """"gates" and "results" of all records; those of a configuration in order of their cases."""
+    """"gates" and "results" of all records; those of a configuration in order of their cases.
+
+    `reference` is a policy, with the rows of what it is compared with, or "POLICY@ROWS".
+    """
+    policy, _, reference_rows = reference.partition("@")
+
     def of_task(configuration: Configuration, task: str) -> list[dict] | None:
         found = [r for r in records.get(configuration, ()) if r["task"] == task]
         return sorted(found, key=lambda r: r["case"]) or None
@@ -129,7 +135,8 @@ def gather(records: dict[Configuration, list[dict]], tasks: list[str], reference
             continue
         gates[task] = gate_of(of_task(FULL_F16, task))
         for configuration in sorted(records):
-            other = Configuration(configuration.rows, configuration.budget, reference)
+            other = Configuration(reference_rows or configuration.rows, configuration.budget,
+                                  policy)
             results.append(result_of(
                 configuration, of_task(configuration, task),
                 of_task(other, task) if other != configuration else None, seed))

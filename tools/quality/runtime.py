@@ -13,6 +13,7 @@ import numpy as np
 RESOURCE_EXHAUSTED, OUT_OF_RANGE = 8, 11
 APPEND_PIN, ENCODE_BOS, ENCODE_SPECIAL, DECODE_SPECIAL = 1, 1, 2, 1
 HOST_COPY_BYTES = 1 << 40  # More than any case drops.
+RECALL_COMPARED = 2
 ROOM = ("room", c.c_uint8 * 512)
 
 
@@ -52,6 +53,19 @@ class KvStats(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("tokens", c.c_uint64), ("rows_kept", c.c_double),
                 *((name, c.c_uint64) for name in ("rows_full", "bytes", "bytes_full_f16",
                                                   "evicted_total", "evicted_forced")), ROOM]
+
+
+class GenerateOptions(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t), ("max_tokens", c.c_uint32),
+                ("temperature", c.c_float), ROOM]
+
+
+class GenerateResult(c.Structure):
+    _fields_ = [("struct_size", c.c_size_t), ("prompt_tokens", c.c_uint64),
+                ("generated_tokens", c.c_uint64), ("prompt_seconds", c.c_double),
+                ("decode_seconds", c.c_double), ("stop_reason", c.c_int32),
+                ("recalled_tokens", c.c_uint64), ("recalled_rows", c.c_uint64),
+                ("draft_divergence", c.c_double), ("returned", c.c_int32), ROOM]
 
 
 class TemplateOptions(c.Structure):
@@ -187,7 +201,8 @@ class Session:
     """One conversation. All options but the policy keep the library's defaults.
 
     `corm+recall` is corm whose questions are recalled by (see `recall`), which reads everything
-    again; `corm+copies` the same from copies on the host.
+    again; `corm+copies` the same from copies on the host; with `corm+compared` it is reply() that
+    recalls, from copies, and compares.
     """
 
     def __init__(self, engine: Engine, policy: str):
@@ -197,8 +212,10 @@ class Session:
         name, _, way = policy.partition("+")
         self.recalls = way in ("recall", "copies")
         read.policy = name.encode()
-        if way == "copies":
+        if way in ("copies", "compared"):
             read.host_copy_bytes = HOST_COPY_BYTES
+        if way == "compared":
+            read.recall = RECALL_COMPARED
         self.library.check(self.so.corm_session_create(engine.handle, c.byref(read),
                                                        c.byref(self.handle)))
 
@@ -236,6 +253,37 @@ class Session:
         if failure:
             raise failure[0]
         self.library.check(status)
+
+    def add(self, role: str, text: str) -> None:
+        """Adds a message, which the next reply() reads."""
+        self.library.check(self.so.corm_session_add_message(self.handle, role.encode(),
+                                                            text.encode()))
+
+    def message_range(self, index: int) -> tuple[int, int]:
+        """The tokens that a message became, from the first up to behind the last; -1: the last."""
+        messages = c.c_char_p()
+        self.library.check(self.so.corm_session_get_messages(self.handle, c.byref(messages)))
+        count = len(json.loads(self.library.take_text(messages)))
+        begin, end = c.c_size_t(), c.c_size_t()
+        self.library.check(self.so.corm_session_get_message_range(
+            self.handle, c.c_size_t(index % count), c.byref(begin), c.byref(end)))
+        return begin.value, end.value
+
+    def rewind(self, to: int) -> None:
+        """Forgets tokens from `to` on, and their messages."""
+        self.library.check(self.so.corm_session_rewind(self.handle, c.c_size_t(to), None, None))
+
+    def reply(self, text: str, tokens: int) -> tuple[str, GenerateResult]:
+        """The likeliest answer to a message of the user, `tokens` of it at most."""
+        self.add("user", text)
+        options = self.library.fresh(GenerateOptions, "generate_options")
+        options.max_tokens, options.temperature = tokens, 0
+        result = self.library.fresh(GenerateResult, "generate_result")
+        self.library.check(self.so.corm_session_reply(self.handle, c.byref(options), None, None,
+                                                      c.byref(result)))
+        messages = c.c_char_p()
+        self.library.check(self.so.corm_session_get_messages(self.handle, c.byref(messages)))
+        return json.loads(self.library.take_text(messages))[-1]["content"], result
 
     def stats(self) -> KvStats:
         stats = self.library.fresh(KvStats, "kv_stats")

@@ -80,7 +80,14 @@ enum {
   CORM_EVENT_HOST_FALLBACK = 2,   /* It stayed away: from here on the CPU computes. */
   CORM_EVENT_MEMORY_SHORT = 3,    /* Other programs have taken device memory planned with. */
   CORM_EVENT_RECALLED = 4,  /* A recall has looked through the copies on the host. */
-  CORM_EVENT_READ_AGAIN = 5 /* A recall has read a session's tokens again, for want of copies. */
+  CORM_EVENT_READ_AGAIN = 5, /* A recall has read a session's tokens again, for want of copies. */
+  CORM_EVENT_RETURNED = 6, /* An answer needs what was dropped before: without the recall it would
+                              have gone on differently (CORM_RECALL_COMPARED). */
+  /* After that, where rows leave on their own account, without a cap: */
+  CORM_EVENT_FROZEN = 7,  /* They do not for the next 512 tokens. */
+  CORM_EVENT_RELAXED = 8, /* It happened again in these: they stay twice as long from now on. */
+  CORM_EVENT_DEGRADED = 9 /* What was dropped cannot come back for a question: not all of it has
+                             copies, and reread_most forbids to read so much again. */
 };
 typedef struct corm_event {
   size_t struct_size;
@@ -212,6 +219,16 @@ CORM_API corm_status corm_template_render(const corm_template_options* options, 
 
 enum { CORM_BASIS_STEP = 0, CORM_BASIS_RESIDENT = 1 };
 
+enum {
+  CORM_RECALL_NEVER = 0,
+  CORM_RECALL_ALWAYS = 1, /* corm_session_reply() begins with corm_session_recall() of what it
+                             reads. */
+  /* The same, and tells whether it made a difference. Before it the first 16 tokens of an answer
+   * are drafted, and taken back; then the answer is compared with them. Where one is far from the
+   * other there is a CORM_EVENT_RETURNED, and `returned` in the result. Takes the time of the
+   * draft besides. There is none where a reply has not room for the question and it at once. */
+  CORM_RECALL_COMPARED = 2
+};
 typedef struct corm_session_options {
   size_t struct_size;
   const char* policy;     /* NULL: "corm" when the engine has a cap, else "none". */
@@ -232,8 +249,7 @@ typedef struct corm_session_options {
   int32_t fade;            /* Steps of being remembered that each position of distance from an
                               important row costs its neighbours; 0: neighbours have nothing of it;
                               -1 (default): the policy's own. Below 4096. */
-  int recall; /* Non-zero: corm_session_reply() begins with corm_session_recall() of what it reads;
-                 default 0. */
+  int recall; /* CORM_RECALL_*; default CORM_RECALL_NEVER. */
   uint64_t host_copy_bytes; /* Host memory for copies of dropped rows, which a recall then need not
                                compute again; 0 (default): none are made. The oldest go first. */
   double host_copy_seconds; /* A copy is overwritten and freed after so long, when the session is
@@ -260,6 +276,9 @@ typedef struct corm_session_options {
    * fmix64(FNV-1a-64(key)), over 2^53, are below `canary`: the same on every machine and in every
    * version. */
   const char* key;
+  /* A recall for want of copies reads no more tokens again than this; default UINT64_MAX. Where it
+   * would have to, the answer is given without, and says so (`degraded`). */
+  uint64_t reread_most;
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -291,6 +310,7 @@ typedef struct corm_recall_result {
   uint64_t copied_rows; /* Rows from copies that the question gave their share of attention. */
   double copied_share;  /* What they had of its attention in the head where it was most; can be
                            above 1 where several queries of the question look. */
+  int32_t degraded;     /* Non-zero: none of this could be done (reread_most). */
 } corm_recall_result;
 CORM_API void corm_recall_result_init(corm_recall_result* result);
 /* Brings back to the cache what `ids`, a question about to be appended, attends to among what was
@@ -315,6 +335,13 @@ CORM_API corm_status corm_session_pin(corm_session* session, size_t from, size_t
 /* The opposite: they may leave again, as if they had just been read. `sinks` stay. */
 CORM_API corm_status corm_session_unpin(corm_session* session, size_t from, size_t to,
                                         corm_progress_fn on_progress, void* user);
+/* Forgets tokens from `to` on, so that others can follow in their place: a question put in another
+ * way, an answer given once more. Takes no time as long as nothing was dropped since they were
+ * read; else the tokens before are read again. Messages from there on are erased; where `to` is
+ * within a message the call is refused with CORM_FAILED_PRECONDITION. When it is cancelled, the
+ * next call reads the rest. What was dropped stays dropped. */
+CORM_API corm_status corm_session_rewind(corm_session* session, size_t to,
+                                         corm_progress_fn on_progress, void* user);
 /* Erases tokens [from, to) of the session, and all that came of them. Later tokens move down in the
  * session; overwritten are its tokens, logits and copies of rows on the host, and on the device its
  * pages, free pages and the working memory. The other tokens are then read again, for their rows
@@ -370,6 +397,11 @@ typedef struct corm_generate_result {
   int32_t stop_reason;
   uint64_t recalled_tokens; /* Read again for this answer (recall); in prompt_seconds as well. */
   uint64_t recalled_rows;   /* That came back from copies and that the question attended to. */
+  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(answer || draft) in nats after the token
+                               where it is greatest, of those before the first that differs. */
+  int32_t returned;         /* Non-zero: it is 0.1 or more, so the answer needs what was recalled. */
+  int32_t degraded;         /* Non-zero: a recall was wanted and could not be (CORM_EVENT_DEGRADED);
+                               the answer may lack what was said before. */
 } corm_generate_result;
 CORM_API void corm_generate_result_init(corm_generate_result* result);
 
@@ -426,6 +458,8 @@ typedef struct corm_kv_stats {
   uint64_t returned_total; /* Rows that came back from copies; rows that are resident are those
                               read, less evicted_total, plus these. */
   const char* mode; /* "off", "observe" or "on": what "canary" came to. Always valid. */
+  int32_t frozen;   /* Non-zero: rows leave for room only, for a while (CORM_EVENT_FROZEN). */
+  uint32_t relaxed; /* Doublings of the age at which rows leave (CORM_EVENT_RELAXED). */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
@@ -447,7 +481,7 @@ CORM_API corm_status corm_session_get_positions(const corm_session* session, uin
  * Without layer and kv_head a record is about all heads. Positions are as in
  * corm_session_get_positions(). Causes: "natural", "forced" (by the cap), "rebase"; and of whole
  * caches that were read again, "recall", "pin", "lost" (with the device); "purge", whose positions
- * are places of tokens in the session before it; "reset". */
+ * are places of tokens in the session before it; "reset", "rewind". */
 CORM_API corm_status corm_session_get_audit(const corm_session* session, char** json);
 /* What dropping rows would have done to a session in mode "observe". "Full" is the session itself,
  * "kept" the cache that drops. Their next-token distributions are compared after every generated

@@ -1,0 +1,195 @@
+// Going back: tokens that are taken back, drafts of answers, and what follows when a conversation
+// returns to what was dropped.
+#include <algorithm>
+#include <cmath>
+
+#include "tests/sim/driver.h"
+
+namespace cormorant::sim {
+namespace {
+
+class Returns : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::vector<uint32_t> Ids(size_t count) { return RandomIds(random_, count, model_.vocab()); }
+
+  /// An engine whose events are noted.
+  std::shared_ptr<Engine> OpenNoting(const EngineOptions& options) {
+    absl::StatusOr<std::shared_ptr<Engine>> engine = Engine::Create(
+        options, [](uint64_t, uint64_t) { return true; },
+        [this](EngineEvent event, const std::string&) { events_.push_back(event); });
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return engine.ok() ? *engine : nullptr;
+  }
+
+  const TinyModel model_;
+  std::mt19937 random_{5};
+  std::vector<EngineEvent> events_;
+};
+
+/// Positions that each head of a session holds.
+std::vector<std::vector<uint32_t>> RowsOf(const Session& session) {
+  std::vector<std::vector<uint32_t>> positions;
+  for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
+    positions.push_back(*session.ResidentPositions(h));
+  }
+  return positions;
+}
+
+bool GoOn(uint64_t /*done*/, uint64_t /*total*/) {
+  return true;
+}
+
+TEST_P(Returns, ARewoundSessionNeverReadWhatCameAfter) {
+  EngineOptions options = Options(model_, GetParam());
+  options.max_sessions = 3;
+  const std::shared_ptr<Engine> engine = Open(options);
+  const std::unique_ptr<Session> session = MakeSession(engine, "none"),
+                                 other = MakeSession(engine, "none"),
+                                 third = MakeSession(engine, "none");
+  const std::vector<uint32_t> kept = Ids(60), after = Ids(30);
+  ASSERT_TRUE(Append(*session, kept).ok());
+  ASSERT_TRUE(session->Append(Ids(40), true, GoOn).ok());
+  Continue(*session, 7);
+  EXPECT_TRUE(absl::IsInvalidArgument(session->Rewind(108)));
+  ASSERT_TRUE(session->Rewind(107).ok());
+  EXPECT_EQ(session->tokens().size(), 107u);
+  ASSERT_TRUE(session->Rewind(60).ok());
+  EXPECT_EQ(session->tokens(), kept);
+  EXPECT_EQ(session->next_position(), 59u) << "all but the last are there still";
+  EXPECT_EQ(session->pins().count(), 0u);
+  ASSERT_TRUE(Append(*other, kept).ok());
+  EXPECT_EQ(Continue(*session, 5), Continue(*other, 5)) << "the last is read again";
+  ASSERT_TRUE(session->Rewind(60).ok());
+  ASSERT_TRUE(Append(*session, after).ok());
+  ASSERT_TRUE(Append(*third, kept).ok());
+  ASSERT_TRUE(Append(*third, after).ok());
+  const std::span<const float> own = session->logits(), want = third->logits();
+  ASSERT_EQ(own.size(), want.size());
+  for (size_t i = 0; i < own.size(); ++i) ASSERT_NEAR(own[i], want[i], 1e-4f) << i;
+  ASSERT_TRUE(session->Rewind(0).ok());
+  EXPECT_EQ(session->stats().rows, 0u);
+}
+
+TEST_P(Returns, WhatIsReadUnderAHoldCanBeTakenBackUnderACap) {
+  EngineOptions options = Options(model_, GetParam());
+  options.prefill_chunk = 32;
+  options.kv_cap_bytes = KvCap(model_, options, 7);
+  const std::shared_ptr<Engine> engine = Open(options);
+  SessionOptions asked;
+  asked.window = 40;  // Rows leave on their own account besides.
+  asked.zero_pages = true;
+  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  ASSERT_TRUE(Append(*session, Ids(400)).ok());
+  // Whether the last token is read, or waits as after an answer.
+  const std::vector<uint32_t> read = session->tokens();
+  ASSERT_TRUE(session->Hold(20).ok());
+  ASSERT_TRUE(Append(*session, Ids(20)).ok());
+  ASSERT_TRUE(session->Rewind(read.size()).ok());
+  EXPECT_GT(session->stats().rows, 0u) << "not read again";
+  EXPECT_EQ(session->next_position(), read.size());
+  ASSERT_TRUE(session->ReadRest(GoOn).ok());
+  Continue(*session, 3);
+  const std::vector<uint32_t> log = session->tokens();
+  ASSERT_TRUE(absl::IsResourceExhausted(session->Hold(5000)));
+  ASSERT_TRUE(session->Hold(70).ok());
+  const SessionCache::Stats before = session->stats();
+  const auto rows = RowsOf(*session);
+  ASSERT_TRUE(Append(*session, Ids(50)).ok());
+  const absl::StatusOr<Draft> draft = session->Begin(SamplerOptions(), 20);
+  ASSERT_TRUE(draft.ok()) << draft.status();
+  EXPECT_GT(draft->ids.size(), 0u);
+  EXPECT_EQ(draft->ids.size(), draft->logits.size());
+  EXPECT_EQ(session->stats().evicted_total, before.evicted_total) << "nothing left meanwhile";
+  ASSERT_TRUE(session->Rewind(log.size()).ok());
+  EXPECT_EQ(session->tokens(), log);
+  EXPECT_EQ(session->stats().rows, before.rows);
+  EXPECT_EQ(session->stats().evicted_total, before.evicted_total);
+  EXPECT_EQ(RowsOf(*session), rows);
+  CheckInvariants(*engine, std::vector<const Session*>{session.get()});
+  EXPECT_EQ(Continue(*session, 5).size(), 5u);
+  // Without a hold rows move, and the rest is read again.
+  ASSERT_TRUE(Append(*session, Ids(100)).ok());
+  ASSERT_TRUE(session->Rewind(log.size()).ok());
+  EXPECT_EQ(session->stats().rows, 0u);
+  ASSERT_TRUE(session->ReadRest(GoOn).ok());
+  EXPECT_EQ(session->tokens(), log);
+  EXPECT_EQ(session->next_position(), log.size());
+}
+
+TEST_P(Returns, ARecallThatMayNotReadSoMuchSaysSo) {
+  EngineOptions options = Options(model_, GetParam());
+  options.prefill_chunk = 32;
+  options.kv_cap_bytes = KvCap(model_, options, 7);
+  const std::shared_ptr<Engine> engine = OpenNoting(options);
+  SessionOptions asked;
+  asked.reread_most = 300;
+  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  ASSERT_TRUE(Append(*session, Ids(290)).ok());
+  absl::StatusOr<Session::Recalled> recalled = session->Recall(Ids(20), GoOn);
+  ASSERT_TRUE(recalled.ok());
+  EXPECT_FALSE(recalled->degraded);
+  EXPECT_EQ(recalled->tokens_read, 290u);
+  ASSERT_TRUE(Append(*session, Ids(20)).ok());
+  const auto before = RowsOf(*session);
+  recalled = session->Recall(Ids(20), GoOn);
+  ASSERT_TRUE(recalled.ok());
+  EXPECT_TRUE(recalled->degraded);
+  EXPECT_EQ(recalled->tokens_read, 0u);
+  EXPECT_EQ(RowsOf(*session), before);
+  EXPECT_EQ(events_, (std::vector{EngineEvent::kReadAgain, EngineEvent::kDegraded}));
+}
+
+TEST_P(Returns, AnAnswerFarFromItsDraftEasesWhatIsDropped) {
+  const std::shared_ptr<Engine> engine = OpenNoting(Options(model_, GetParam()));
+  SessionOptions asked;
+  asked.policy = "window";
+  asked.window = 40;
+  asked.interval = 1;
+  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  ASSERT_TRUE(Append(*session, Ids(100)).ok());
+  const auto most_rows = [&] {
+    const std::vector<uint32_t> counts = session->row_counts();
+    return *std::max_element(counts.begin(), counts.end());
+  };
+  const uint32_t steady = most_rows();
+  // The answer, compared with a draft that found its first token less likely by so much.
+  const auto answer = [&](float penalty) {
+    const size_t before = session->tokens().size();
+    EXPECT_TRUE(session->Hold(2).ok());
+    EXPECT_TRUE(Append(*session, Ids(1)).ok());
+    absl::StatusOr<Draft> draft = session->Begin(Greedy(1).sampler, 1);
+    EXPECT_TRUE(draft.ok());
+    const uint32_t next = session->tokens()[before];
+    EXPECT_TRUE(session->Rewind(before).ok());
+    EXPECT_TRUE(Append(*session, std::vector{next}).ok());
+    draft->logits[0][draft->ids[0]] -= penalty;
+    GenerateOptions generate = Greedy(1);
+    generate.ignore_end = true;
+    generate.draft = &*draft;
+    GenerateResult result;
+    EXPECT_TRUE(session
+                    ->Generate(
+                        generate, [](uint32_t, auto) { return true; }, &result)
+                    .ok());
+    EXPECT_EQ(result.returned, result.draft_divergence >= 0.1);
+    return result.draft_divergence;
+  };
+  EXPECT_LT(answer(0.0f), 1e-3);
+  EXPECT_TRUE(events_.empty());
+  EXPECT_GT(answer(200.0f), 0.1);
+  EXPECT_EQ(events_, (std::vector{EngineEvent::kReturned, EngineEvent::kFrozen}));
+  EXPECT_TRUE(session->stats().is_frozen);
+  ASSERT_TRUE(Append(*session, Ids(100)).ok());
+  EXPECT_GE(most_rows(), steady + 100) << "nothing leaves";
+  EXPECT_GT(answer(200.0f), 0.1);
+  EXPECT_EQ(events_.back(), EngineEvent::kRelaxed);
+  EXPECT_EQ(session->stats().relaxed, 1u);
+  session->Reset();
+  EXPECT_FALSE(session->stats().is_frozen);
+  EXPECT_EQ(session->stats().relaxed, 0u);
+}
+
+CORM_ON_BACKENDS(Returns);
+
+}  // namespace
+}  // namespace cormorant::sim
