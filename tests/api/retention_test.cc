@@ -125,13 +125,13 @@ TEST_F(Retention, AnAnswerCanBeGivenOnceMore) {
   Open();
   Ask("My name is Alice.", 20);
   const std::string first = Ask("What is the capital of France?", 30);
-  const size_t answer = RangeOf(4).first, question = RangeOf(3).first;
+  const size_t answer = RangeOf(3).first, question = RangeOf(2).first;
   const uint64_t tokens = Stats().tokens;
   const auto rewind = [&](size_t to) {
     return corm_session_rewind(session.get(), to, nullptr, nullptr);
   };
   EXPECT_EQ(rewind(answer + 3), CORM_FAILED_PRECONDITION);
-  EXPECT_THAT(corm_last_error(), HasSubstr("part of message 4"));
+  EXPECT_THAT(corm_last_error(), HasSubstr("part of message 3"));
   EXPECT_EQ(rewind(tokens + 1), CORM_INVALID_ARGUMENT);
   EXPECT_EQ(corm_session_rewind(nullptr, 0, nullptr, nullptr), CORM_INVALID_ARGUMENT);
   EXPECT_EQ(Stats().tokens, tokens);

@@ -87,8 +87,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--parts", type=int, help="of the book text (default: 2)")
     add("--part-tokens", type=int, default=4096, help="of a part, half scored (default: 4096)")
     add("--seed", type=int, default=1)
-    add("--reference", default="corm", help="the policy to compare with, or POLICY@ROWS where other "
-        "row types are compared with those rows as well (default: corm)")
+    add("--reference", default="corm", help="the policy to compare with, or POLICY@ROWS "
+        "where other row types are compared with those rows as well (default: corm)")
     add("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
     add("--chunk", type=int, default=0, help="tokens read in a step; 0: chosen for the cap")
     add("--out", type=pathlib.Path, default=ROOT / ".cache/evaluate")

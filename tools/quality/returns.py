@@ -6,10 +6,10 @@
 In a chat the user says facts of himself and gives passages to read. Then come questions for the
 facts, for other things, and one more passage, each as the next turn after the same chat, which is
 rewound between them; answers are greedy. It is so with the full f16 cache, under the cap, and under
-the cap with recalls that are compared with drafts. A question returns when the full cache answers it
-rightly and the cap alone does not; a turn that asks for nothing that was said does not. Printed: the
-shares of both that were told as returns, at the library's threshold and at others, the AUROC of the
-divergence, and how many questions that the full cache answers rightly each way does.
+the cap with recalls that are compared with drafts. A question returns when the full cache answers
+it rightly and the cap alone does not; a turn that asks for nothing that was said does not. Printed:
+the shares of both that were told as returns, at the library's threshold and at others, the AUROC of
+the divergence, and how many questions that the full cache answers rightly each way does.
 """
 import argparse
 import concurrent.futures
@@ -62,8 +62,8 @@ def make_chat(index: int, options: argparse.Namespace) -> Chat:
     for fact, question, values in rng.sample(FACTS, 6):
         value = rng.choice(values) if values else str(rng.randrange(10000, 100000))
         fact = fact.format(value)
-        said.append((f"{fact} Please remember it. {fact}",
-                     f"I will remember it: {fact.replace('My', 'your').replace('I live', 'you live')}"))
+        answer = fact.replace("My", "your").replace("I live", "you live")
+        said.append((f"{fact} Please remember it. {fact}", f"I will remember it: {answer}"))
         asked.append((question, value))
 
     def passage() -> str:
