@@ -78,7 +78,7 @@ bool HandOut(const Request& request, size_t at, Session::OnLogits on_logits) {
 
 // An answer that is so far from its draft, in nats at one token, needed what was recalled; measured
 // in docs/decisions/0023-returns.md.
-constexpr double kReturned = 0.15;
+constexpr double kReturned = 0.1;
 
 /// How far an answer is from its draft, up to the first token in which they differ.
 class DraftComparison {

@@ -399,7 +399,7 @@ typedef struct corm_generate_result {
   uint64_t recalled_rows;   /* That came back from copies and that the question attended to. */
   double draft_divergence;  /* CORM_RECALL_COMPARED: KL(answer || draft) in nats after the token
                                where it is greatest, of those before the first that differs. */
-  int32_t returned;         /* Non-zero: it is 0.15 or more: the answer needs what was recalled. */
+  int32_t returned;         /* Non-zero: it is 0.1 or more: the answer needs what was recalled. */
   int32_t degraded;         /* Non-zero: a recall was wanted and could not be (CORM_EVENT_DEGRADED);
                                the answer may lack what was said before. */
 } corm_generate_result;
