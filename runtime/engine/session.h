@@ -46,7 +46,7 @@ struct SessionOptions {
   Mode mode = Mode::kOn;
   double canary = 0.0;  // Mode::kCanary: the share of keys that are on, ...
   std::string key;      // ... and whose session it is.
-  PositionRule positions = PositionRule::kRebased;
+  PositionRule positions = PositionRule::kWindowed;
 };
 
 struct GenerateOptions {

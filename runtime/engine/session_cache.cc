@@ -247,8 +247,8 @@ bool SessionCache::HasPassed(uint32_t rows) const {
 
 absl::StatusOr<PositionMove> SessionCache::MoveFor(uint32_t rows) const {
   std::vector<std::vector<uint32_t>> heads(counts().size());
-  for (std::vector<uint32_t>& rows : heads) {
-    CORM_ASSIGN_OR_RETURN(rows, Positions(static_cast<uint32_t>(&rows - heads.data())));
+  for (uint32_t head = 0; head < heads.size(); ++head) {
+    CORM_ASSIGN_OR_RETURN(heads[head], Positions(head));
   }
   uint32_t most = 0;
   if (settings_.positions == PositionRule::kWindowed) {

@@ -60,7 +60,7 @@ class SessionCache {
     HostRows::Limits host = {};  // Of copies of dropped rows; none where bytes_most is 0.
     bool zeroes = false;         // Slots are overwritten when their rows leave.
     Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
-    PositionRule positions = PositionRule::kRebased;  // Past the context.
+    PositionRule positions = PositionRule::kWindowed;  // Past the context.
   };
   /// Stores in the order of their layers.
   static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,

@@ -235,7 +235,7 @@ struct KvCompactOp {};
 /// Keys are rotated, as in Rope, by new minus old position. Rows stay in their slots; a row whose
 /// position does not change keeps its bytes.
 ///
-/// Needs n <= window_at, and window_at <= window_from where a head has rows in the window. Keys are read back, rotated in f32 and stored again in their row type.
+/// Needs n <= window_at. Keys are read back, rotated in f32 and stored again in their row type.
 /// Error on a re-rotated key: 2 ulp(f16) of the pair's norm, or 1.2 steps of its q8_0 scale. A q4_0
 /// key is rotated back before and again after (kv_page.h); there, rotated, the error is 1.2 steps
 /// of its new scale: half of one, or one where the clamp takes it.

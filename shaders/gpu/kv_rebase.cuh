@@ -162,8 +162,9 @@ GPU_KERNEL(kRebaseThreads) KvRebase(const KvRebaseArguments a) {
       const uint32_t position = page[cache.positions_at + slot % kPageRows];
       const uint32_t place = position - base;
       const bool is_done = (done[slot / 32] >> (slot % 32) & 1) != 0;
-      if (!is_done && position < window_from && place < extent)
+      if (!is_done && position < window_from && place < extent) {
         gpu::AtomicOr(map + place / 32, 1u << (place % 32));
+      }
     }
     gpu::Sync();
     const uint32_t total = SumMap(map, before, words);

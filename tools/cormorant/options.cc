@@ -283,7 +283,7 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   add("--positions", options.positions,
       "Past the model's context rows become neighbours: all of them (rebased), or all but the "
       "newest, which keep their distances (windowed); original: positions go on, which most models "
-      "do not stand. Default: rebased")
+      "do not stand. Default: windowed")
       ->type_name("rebased|windowed|original")
       ->check(CLI::IsMember({"rebased", "windowed", "original"}).description(""));
   AddRetentionOptions(command, options);

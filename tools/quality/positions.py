@@ -74,7 +74,7 @@ def compare(runs: list[dict], seed: int) -> list[dict]:
             drawn = intervals.resamples(len(own.sums), seed, f"{run['cap']} {end}")
             difference = intervals.describe(own, other, drawn)
             found.append({
-                "cap": run["cap"], "way": run["way"], "at": int(end), "moved": run["moved"],
+                "cap": run["cap"], "way": run["way"], "at": int(end),
                 "perplexity": float(np.exp(own.mean)),
                 "ratio": float(np.exp(difference["difference"])),
                 "ratio_interval": np.exp(difference["difference_interval"]).tolist()})

@@ -264,8 +264,8 @@ typedef struct corm_session_options {
    * at most half of the context, and the rows that are left become neighbours. "windowed": the
    * same, but the newest rows keep their distances, and only the others become neighbours; as many
    * do as leaves a quarter of the context free. "original": positions go on, up to 2^20, which most
-   * models do not stand; to compare with. With policy "none" a session ends at the context, whatever
-   * is said here. NULL: "rebased". */
+   * models do not stand; to compare with. With policy "none" a session ends at the context, in any
+   * case. NULL: "windowed". */
   const char* positions;
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
