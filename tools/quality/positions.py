@@ -7,6 +7,8 @@ paired bootstrap over blocks of 64 tokens: the ratio of perplexities, with its i
 
     tools/quality/positions.py --library build/lib/libcormorant.so --model MODEL --text BOOK \\
       --from-text "Call me Ishmael" --caps 47185920,23592960 --at 16384,32768,65536
+
+Needs numpy, which tools/evaluate fetches into .cache/python.
 """
 import argparse
 import contextlib
