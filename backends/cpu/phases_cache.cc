@@ -274,13 +274,19 @@ class KvRebase final : public HeadPhase {
     for (uint32_t pair = 0; pair < op_.rope.dims / 2; ++pair) {
       scratch.frequencies[pair] = Frequency(op_.rope, replay, pair);
     }
-    const uint32_t first = replay.step.sequence(0).next_position - rows.count();
+    const StepSequence& sequence = replay.step.sequence(0);
+    const uint64_t* const window = std::lower_bound(scratch.order, scratch.order + rows.count(),
+                                                    uint64_t{sequence.window_from} << 32);
+    const auto before = static_cast<uint32_t>(window - scratch.order);
     int64_t turned = 0;  // Neighbours in the text mostly turn by the same angles.
     for (uint32_t j = 0; j < rows.count(); ++j) {
       const uint32_t slot = static_cast<uint32_t>(scratch.order[j]);
-      const int64_t positions = int64_t{first} + j - rows.position(slot);
+      const uint32_t position = rows.position(slot);
+      const uint32_t moved_to = j < before ? sequence.window_at - before + j
+                                           : sequence.window_at + (position - sequence.window_from);
+      const int64_t positions = int64_t{moved_to} - position;
       if (positions == 0) continue;
-      rows.position(slot) = first + j;
+      rows.position(slot) = moved_to;
       rows.ReadKey(slot, scratch.key);
       if (shape_.k_type == RowType::kQ4) kernels_.hadamard(shape_, scratch.key);
       if (positions != turned) SetTurn(static_cast<double>(positions), scratch);

@@ -17,7 +17,7 @@ constexpr uint32_t kSplitHeadsMost = 8;  // Query heads of a block.
 constexpr uint32_t kHeadThreads = 128;   // Of kernels with a block a head, and of split attention.
 
 // What shaders/gpu/step.cuh has in words.
-static_assert(sizeof(StepSequence) == 19 * 4 && offsetof(StepSequence, value_reach) == 18 * 4);
+static_assert(sizeof(StepSequence) == 20 * 4 && offsetof(StepSequence, window_from) == 19 * 4);
 static_assert(offsetof(StepHeader, evict_at) == 9 * 4 && offsetof(StepHeader, heads) == 3 * 4);
 
 /// The query heads of a KV head in even parts of at most `most`.

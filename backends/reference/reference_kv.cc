@@ -429,17 +429,23 @@ void Run(const KvCompactOp&, Replay& replay) {
 void Run(const KvRebaseOp& op, Replay& replay) {
   Scratch& scratch = *replay.scratch;
   const float* factors = FactorsOf(op.rope, replay);
+  const StepSequence& sequence = replay.step.sequence(0);
   ForEachHead(replay, [&](uint32_t, const HeadRows& rows, uint32_t resident) {
     const auto end = scratch.order.begin() + resident;
     std::iota(scratch.order.begin(), end, 0u);
     std::sort(scratch.order.begin(), end,
               [&](uint32_t a, uint32_t b) { return rows.position(a) < rows.position(b); });
-    const uint32_t first = replay.step.sequence(0).next_position - resident;
+    const auto before =
+        static_cast<uint32_t>(std::count_if(scratch.order.begin(), end, [&](uint32_t slot) {
+          return rows.position(slot) < sequence.window_from;
+        }));
     for (uint32_t j = 0; j < resident; ++j) {
       uint32_t& position = rows.position(scratch.order[j]);
-      const int64_t positions = int64_t{first} + j - position;
+      const uint32_t moved_to = j < before ? sequence.window_at - before + j
+                                           : sequence.window_at + (position - sequence.window_from);
+      const int64_t positions = int64_t{moved_to} - position;
       if (positions == 0) continue;
-      position = first + j;
+      position = moved_to;
       TurnKey(op.rope, factors, rows, scratch.order[j], static_cast<double>(positions),
               scratch.k.data());
     }

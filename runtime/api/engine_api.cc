@@ -89,6 +89,9 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   }
   out.canary = read.canary;
   out.key = OrEmpty(read.key);
+  if (read.positions != nullptr) {
+    CORM_ASSIGN_OR_RETURN(out.positions, ParsePositionRule(read.positions));
+  }
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
   }

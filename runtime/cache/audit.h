@@ -17,7 +17,7 @@ namespace cormorant {
 enum class DropCause : uint8_t {
   kNatural,  // Past the policy's own age.
   kForced,   // Room was needed under the cap, by this session or another.
-  kRebase,   // Positions were moved back into the context, which leaves half of it.
+  kRebase,   // The context ended: heads are cut to half of it.
   // The whole cache was forgotten; what was not purged or reset is read again:
   kRecall,
   kPin,    // Pins changed, and what they are about was not all there or had moved.

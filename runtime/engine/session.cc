@@ -58,6 +58,7 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   settings.zeroes = options.zero_pages;
   settings.host = options.host_copies;
   settings.budget_bytes = options.kv_budget_bytes;
+  settings.positions = options.positions;
   return settings;
 }
 

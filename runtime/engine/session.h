@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/cache/audit.h"
+#include "runtime/cache/positions.h"
 #include "runtime/cache/token_ranges.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/rollout.h"
@@ -53,6 +54,7 @@ struct SessionOptions {
   Mode mode = Mode::kOn;
   double canary = 0.0;  // Mode::kCanary: the share of keys that are on, ...
   std::string key;      // ... and whose session it is.
+  PositionRule positions = PositionRule::kWindowed;
 };
 
 /// The beginning of an answer that is not given, to compare with the one that is.

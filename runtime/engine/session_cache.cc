@@ -83,6 +83,11 @@ uint32_t SessionCache::PagesMissing(uint32_t stage, uint32_t rows) const {
 }
 
 absl::Status SessionCache::CanRead(uint64_t tokens) const {
+  if (settings_.positions == PositionRule::kOriginal && next_position_ + tokens > kPositionsMost) {
+    return absl::OutOfRangeError(
+        absl::StrCat(tokens, " more tokens after ", clock_, " would pass position ", kPositionsMost,
+                     ", where original positions end; use --positions windowed to go on"));
+  }
   if (settings_.rules.evicts) return absl::OkStatus();
   if (next_position_ + tokens > settings_.context) {
     return absl::OutOfRangeError(
@@ -106,7 +111,7 @@ absl::Status SessionCache::CanRead(uint64_t tokens) const {
 
 absl::Status SessionCache::MakeRoom(uint32_t rows) {
   CORM_RETURN_IF_ERROR(CanRead(rows));
-  if (uint64_t{next_position_} + rows > settings_.context) CORM_RETURN_IF_ERROR(Rebase(rows));
+  if (HasPassed(rows)) CORM_RETURN_IF_ERROR(ReturnToContext(rows));
   for (const std::unique_ptr<Part>& part : parts_) {
     const uint32_t page_limit = PageLimit(*part);
     if (part->kv.page_total() + part->kv.PagesMissing(rows) <= page_limit) continue;
@@ -161,7 +166,6 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   // What stamps may be ahead of the clock, and the age of a row whose value has size 1.
   const uint32_t lead = kDoublingsMost * rules.reach + kDoublingsMost / 2 * rules.value_reach;
   s.natural_age = rules.natural_age == kNever ? kNever : NaturalAge() + lead;
-  s.next_position = next_position_;
   return s;
 }
 
@@ -256,24 +260,48 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   return left;
 }
 
-absl::Status SessionCache::Rebase(uint32_t rows) {
-  uint32_t next_position = 0;
+bool SessionCache::HasPassed(uint32_t rows) const {
+  uint64_t taken = next_position_;
+  if (settings_.positions == PositionRule::kOriginal) {
+    taken = 0;  // Positions go on; tables are as long as the context.
+    for (const std::unique_ptr<Part>& part : parts_) {
+      taken = std::max<uint64_t>(taken, part->kv.row_max());
+    }
+  }
+  return taken + rows > settings_.context;
+}
+
+absl::StatusOr<PositionMove> SessionCache::MoveFor(uint32_t rows) const {
+  std::vector<std::vector<uint32_t>> heads(counts().size());
+  for (uint32_t head = 0; head < heads.size(); ++head) {
+    CORM_ASSIGN_OR_RETURN(heads[head], Positions(head));
+  }
+  uint32_t most = 0;
+  if (settings_.positions == PositionRule::kWindowed) {
+    most = settings_.context - std::max(settings_.context / 4, rows);
+  }
+  return MoveWindow(heads, next_position_, most);
+}
+
+absl::Status SessionCache::ReturnToContext(uint32_t rows) {
   for (const std::unique_ptr<Part>& part : parts_) {
     CORM_RETURN_IF_ERROR(DropRows(*part, {.room = rows,
                                           .row_limit = settings_.context / 2 + rows,
                                           .row_most = settings_.context,
                                           .cause = DropCause::kRebase}));
-    next_position = std::max(next_position, part->kv.row_max());
   }
+  if (settings_.positions == PositionRule::kOriginal) return absl::OkStatus();
+  CORM_ASSIGN_OR_RETURN(const PositionMove move, MoveFor(rows));
   for (const std::unique_ptr<Part>& part : parts_) {
     StepSequence sequence = Describe(*part, 0, 0, RowUse::kKeep);
-    sequence.next_position = next_position;
+    sequence.window_from = move.window_from;
+    sequence.window_at = move.window_at;
     CORM_RETURN_IF_ERROR(part->store->Rebase(sequence, part->kv.counts()));
   }
   for (const std::unique_ptr<Part>& part : parts_) {
     if (part->host) part->host->Discard();  // Their keys are turned to positions that are no more.
   }
-  next_position_ = next_position;
+  next_position_ = move.next_position;
   ++rebased_;
   return absl::OkStatus();
 }

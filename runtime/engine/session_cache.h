@@ -14,8 +14,9 @@
 // it never passes, shared among stages as their heads are.
 //
 // Past the trained context: positions advance until the next row would pass it; then each head is
-// cut to at most half of it by the policy's own ranking, and the survivors are re-rotated to
-// neighbouring positions (docs/decisions). With policy "none" it is an OUT_OF_RANGE error instead.
+// cut to at most half of it by the policy's own ranking, and what stays is re-rotated to positions
+// closer together, as positions.h says. With original positions they go on, and heads are cut when
+// they hold as many rows. With policy "none" it is an OUT_OF_RANGE error instead.
 //
 // Where the settings ask for it, dropped rows are copied to the host before their pages go. A
 // question can then look back at them: they come to the device again, some of each head at a time,
@@ -34,6 +35,7 @@
 #include "runtime/cache/audit.h"
 #include "runtime/cache/host_rows.h"
 #include "runtime/cache/policy.h"
+#include "runtime/cache/positions.h"
 #include "runtime/cache/sequence.h"
 #include "runtime/engine/kv_store.h"
 #include "runtime/ops/step.h"
@@ -67,6 +69,7 @@ class SessionCache {
     HostRows::Limits host = {};  // Of copies of dropped rows; none where bytes_most is 0.
     bool zeroes = false;         // Slots are overwritten when their rows leave.
     Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
+    PositionRule positions = PositionRule::kWindowed;  // Past the context.
   };
   /// Stores in the order of their layers.
   static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,
@@ -202,7 +205,11 @@ class SessionCache {
   /// Copies the rows that a compaction dropped, while their slots still hold them.
   absl::Status CopyDropped(Part& part, std::span<const uint32_t> evict);
   absl::Status BringBack(Part& part, uint32_t rows, uint32_t probe);
-  absl::Status Rebase(uint32_t rows);
+  /// Whether `rows` more would pass the context, or the rows that a head may hold.
+  bool HasPassed(uint32_t rows) const;
+  /// Cuts heads to half of the context, and moves their positions back into it.
+  absl::Status ReturnToContext(uint32_t rows);
+  absl::StatusOr<PositionMove> MoveFor(uint32_t rows) const;
   /// Rows have just left a part's heads on the device, evict[h] of each.
   absl::Status Leave(const Part& part, std::span<const uint32_t> evict,
                      std::span<const uint32_t> ages, DropCause cause);

@@ -228,12 +228,14 @@ struct KvAgesOp {
 /// of evictable rows; positions of a head are distinct.
 struct KvCompactOp {};
 
-/// Re-bases positions of sequence 0: in every head of n = counts[head] rows, the row of rank j by
-/// position (the lowest has rank 0) gets position next_position - n + j, and its key is rotated, as
-/// in Rope, by new minus old position. Rows stay in their slots; a row whose position does not
-/// change keeps its bytes.
+/// Re-bases positions of sequence 0 (window_from, window_at: step.h). In every head, rows whose
+/// position p is at least window_from, the window, get position window_at + p - window_from. Of the
+/// n others the row of rank j by position (the lowest has rank 0) gets position window_at - n + j:
+/// they close up and end right before the window, which begins at the same position in all heads.
+/// Keys are rotated, as in Rope, by new minus old position. Rows stay in their slots; a row whose
+/// position does not change keeps its bytes.
 ///
-/// Needs n <= next_position. Keys are read back, rotated in f32 and stored again in their row type.
+/// Needs n <= window_at. Keys are read back, rotated in f32 and stored again in their row type.
 /// Error on a re-rotated key: 2 ulp(f16) of the pair's norm, or 1.2 steps of its q8_0 scale. A q4_0
 /// key is rotated back before and again after (kv_page.h); there, rotated, the error is 1.2 steps
 /// of its new scale: half of one, or one where the clamp takes it.

@@ -80,13 +80,14 @@ struct StepSequence {
   uint32_t position_clock = 0;  // Position the next token will have.
   uint32_t recent_from = 0;     // Rows at or past this position are protected.
   uint32_t natural_age = 0xffffffffu;
-  uint32_t next_position = 0;  // KvRebase: the position the next token will have afterwards.
+  uint32_t window_at = 0;  // KvRebase: the position that the window will begin at.
   MarkBy mark_by = MarkBy::kStep;
   uint32_t forgets = 0;  // Not 0: KvWrite clears the attention summed so far.
   uint32_t reach = 0;    // Steps that each doubling of a share past c/t counts for.
   uint32_t fade = 0;     // KvSpread: steps that each position of distance costs; 0: no spreading.
   ScoreBy score_by = ScoreBy::kNone;
   uint32_t value_reach = 0;  // Steps that each doubling of the size of a row's value counts for.
+  uint32_t window_from = 0xffffffffu;  // KvRebase: where it begins before; default: no window.
 };
 
 struct StepHeader {

@@ -1,8 +1,8 @@
-// Gives rows their ranks as positions and turns their keys. See KvRebaseOp in runtime/ops/ops.h.
+// Moves rows to new positions and turns their keys. See KvRebaseOp in runtime/ops/ops.h.
 //
-// A block a head. Positions of a head are distinct, so a bit map of them with sums of its words
-// gives every row its rank without sorting. The map has as many bits as the head has slots; where
-// positions go past that it is used again, from the next position that is left.
+// A block a head. Positions of a head are distinct, so a bit map of those before the window with
+// sums of its words gives every row its rank without sorting. The map has as many bits as the head
+// has slots; where positions go past that it is used again, from the next position that is left.
 #pragma once
 #include "shaders/gpu/angle.cuh"
 #include "shaders/gpu/hadamard.cuh"
@@ -137,27 +137,34 @@ GPU_FN uint32_t SumMap(const uint32_t* map, uint32_t* before, uint32_t words) {
 GPU_KERNEL(kRebaseThreads) KvRebase(const KvRebaseArguments a) {
   const CacheArguments& cache = a.cache;
   const uint32_t thread = gpu::Thread(), threads = gpu::BlockThreads();
-  const uint32_t words = cache.pages_per_head, window = words * kPageRows;
+  const uint32_t words = cache.pages_per_head, extent = words * kPageRows;
   const Head head = HeadOf(cache);
   if (head.count == 0) return;
   uint32_t* const map = a.scratch + uint64_t{head.index} * 3 * words;
   uint32_t *const before = map + words, *const done = before + words;
-  uint32_t least = kNoPosition;
+  const uint32_t window_from = Sequence(cache.step, 0, kWindowFrom);
+  const uint32_t window_at = Sequence(cache.step, 0, kWindowAt);
+  uint32_t least = kNoPosition, before_window = 0;
+  for (uint32_t w = thread; w < words; w += threads) done[w] = 0;
   for (uint32_t slot = thread; slot < head.count; slot += threads) {
     const uint32_t* const page = PageOfSlot(cache, head, slot);
-    least = gpu::Min(least, page[cache.positions_at + slot % kPageRows]);
+    const uint32_t position = page[cache.positions_at + slot % kPageRows];
+    least = gpu::Min(least, position);
+    if (position < window_from) ++before_window;
   }
-  for (uint32_t w = thread; w < words; w += threads) done[w] = 0;
-  uint32_t next = Sequence(cache.step, 0, kNextPosition) - head.count;  // Position of the first.
+  uint32_t next = window_at - gpu::BlockSum(before_window);  // Position of the first.
   for (uint32_t base = BlockMin(least); base != kNoPosition; base = BlockMin(least)) {
     for (uint32_t w = thread; w < words; w += threads) map[w] = 0;
     gpu::Sync();
-    // Rows of earlier windows may have new positions in this one: `done` knows them.
+    // Rows that were moved may have new positions in this part: `done` knows them.
     for (uint32_t slot = thread; slot < head.count; slot += threads) {
       const uint32_t* const page = PageOfSlot(cache, head, slot);
-      const uint32_t place = page[cache.positions_at + slot % kPageRows] - base;
+      const uint32_t position = page[cache.positions_at + slot % kPageRows];
+      const uint32_t place = position - base;
       const bool is_done = (done[slot / 32] >> (slot % 32) & 1) != 0;
-      if (!is_done && place < window) gpu::AtomicOr(map + place / 32, 1u << (place % 32));
+      if (!is_done && position < window_from && place < extent) {
+        gpu::AtomicOr(map + place / 32, 1u << (place % 32));
+      }
     }
     gpu::Sync();
     const uint32_t total = SumMap(map, before, words);
@@ -167,13 +174,18 @@ GPU_KERNEL(kRebaseThreads) KvRebase(const KvRebaseArguments a) {
       const uint32_t position = page[cache.positions_at + slot % kPageRows];
       if ((done[slot / 32] >> (slot % 32) & 1) != 0) continue;
       const uint32_t place = position - base;
-      if (place >= window) {
+      const bool is_in_window = position >= window_from;
+      if (!is_in_window && place >= extent) {
         least = gpu::Min(least, position);
         continue;
       }
       gpu::AtomicOr(done + slot / 32, 1u << (slot % 32));
-      const uint32_t lower = map[place / 32] & ((1u << (place % 32)) - 1);
-      MoveTo(a, page, slot % kPageRows, next + before[place / 32] + gpu::PopCount(lower));
+      uint32_t moved_to = window_at + (position - window_from);
+      if (!is_in_window) {
+        const uint32_t lower = map[place / 32] & ((1u << (place % 32)) - 1);
+        moved_to = next + before[place / 32] + gpu::PopCount(lower);
+      }
+      MoveTo(a, page, slot % kPageRows, moved_to);
     }
     gpu::Sync();
     next += total;

@@ -1,8 +1,8 @@
-// Gives rows their ranks as positions and turns their keys. See KvRebaseOp in runtime/ops/ops.h.
+// Moves rows to new positions and turns their keys. See KvRebaseOp in runtime/ops/ops.h.
 //
-// A workgroup a head. Positions of a head are distinct, so a bit map of them with sums of its words
-// gives every row its rank without sorting. The map has as many bits as the head has slots; where
-// positions go past that it is used again for the next window of positions.
+// A workgroup a head. Positions of a head are distinct, so a bit map of those before the window
+// with sums of its words gives every row its rank without sorting. The map has as many bits as the
+// head has slots; where positions go past that it is used again for the next ones.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -21,7 +21,7 @@ layout(push_constant) uniform Arguments {
   Words tables;
   uint pages_per_slab, pages_per_head, pairs;
 };
-shared uint bit_sums[kThreads], map_total, last_position, earlier;
+shared uint bit_sums[kThreads], map_total, last_position, rows_before, earlier;
 
 void TurnHalves(Page page, uint row, uint positions, bool backwards) {
   [[dont_unroll]] for (uint pair = 0; pair < pairs; ++pair) {
@@ -135,16 +135,20 @@ void TurnKey(Page page, uint row, uint old_position, uint new_position) {
   }
 }
 
-void FindLastPosition(Head head) {
-  if (gl_LocalInvocationID.x == 0) last_position = earlier = 0u;
+/// Of rows before the window: the last position, and their number.
+void FindRowsBefore(Head head, uint window_from) {
+  if (gl_LocalInvocationID.x == 0) last_position = rows_before = earlier = 0u;
   barrier();
   [[dont_unroll]] for (uint slot = gl_LocalInvocationID.x; slot < head.count; slot += kThreads) {
-    atomicMax(last_position, PageWord(PageOfSlot(head, slot), kPositionsAt + slot % kPageRows));
+    const uint position = PageWord(PageOfSlot(head, slot), kPositionsAt + slot % kPageRows);
+    if (position >= window_from) continue;
+    atomicMax(last_position, position);
+    atomicAdd(rows_before, 1u);
   }
   barrier();
 }
 
-/// Sets word sums from the map: set bits of this window before each word.
+/// Sets word sums from the map: its set bits before each word.
 void SumMap(uint map) {
   const uint thread = gl_LocalInvocationID.x;
   const uint each = (pages_per_head + kThreads - 1u) / kThreads;
@@ -170,11 +174,12 @@ void main() {
   Head head = HeadOf(step, slabs, tables, pages_per_slab, pages_per_head);
   if (head.count == 0u) return;
   const uint map = head.index * 3u * pages_per_head, done = map + 2u * pages_per_head;
-  const uint window = pages_per_head * kPageRows;
-  const uint first_position = Sequence(step, 0, kNextPosition) - head.count;
+  const uint extent = pages_per_head * kPageRows;
+  const uint window_from = Sequence(step, 0, kWindowFrom);
+  const uint window_at = Sequence(step, 0, kWindowAt);
   [[dont_unroll]] for (uint w = thread; w < pages_per_head; w += kThreads) scratch.v[done + w] = 0u;
-  FindLastPosition(head);
-  [[dont_unroll]] for (uint base = 0u; base <= last_position; base += window) {
+  FindRowsBefore(head, window_from);
+  [[dont_unroll]] for (uint base = 0u; base <= last_position; base += extent) {
     [[dont_unroll]] for (uint w = thread; w < pages_per_head; w += kThreads) {
       scratch.v[map + w] = 0u;
     }
@@ -183,23 +188,26 @@ void main() {
     [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {
       const uint position = PageWord(PageOfSlot(head, slot), kPositionsAt + slot % kPageRows);
       const bool is_done = ((scratch.v[done + slot / 32u] >> (slot % 32u)) & 1u) != 0;
-      if (is_done || position - base >= window) continue;
+      if (is_done || position >= window_from || position - base >= extent) continue;
       const uint bit = position - base;
       atomicOr(scratch.v[map + bit / 32u], 1u << (bit % 32u));
     }
     memoryBarrierBuffer();
     barrier();
     SumMap(map);
-    const uint before_window = earlier;
+    const uint rank_at = window_at - rows_before + earlier;  // Of the map's first row.
     [[dont_unroll]] for (uint slot = thread; slot < head.count; slot += kThreads) {
       Page page = PageOfSlot(head, slot);
       const uint row = slot % kPageRows, position = PageWord(page, kPositionsAt + row);
       const bool is_done = ((scratch.v[done + slot / 32u] >> (slot % 32u)) & 1u) != 0;
-      if (is_done || position - base >= window) continue;
-      const uint word = (position - base) / 32u, bit = (position - base) % 32u;
-      const uint rank = before_window + scratch.v[map + pages_per_head + word] +
-                        bitCount(scratch.v[map + word] & ((1u << bit) - 1u));
-      const uint new_position = first_position + rank;
+      const bool is_in_window = position >= window_from;
+      if (is_done || (!is_in_window && position - base >= extent)) continue;
+      uint new_position = window_at + (position - window_from);
+      if (!is_in_window) {
+        const uint word = (position - base) / 32u, bit = (position - base) % 32u;
+        new_position = rank_at + scratch.v[map + pages_per_head + word] +
+                       bitCount(scratch.v[map + word] & ((1u << bit) - 1u));
+      }
       atomicOr(scratch.v[done + slot / 32u], 1u << (slot % 32u));
       if (new_position == position) continue;
       page.slab.v[page.at + kPositionsAt + row] = new_position;

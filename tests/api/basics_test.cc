@@ -82,6 +82,7 @@ TEST(ApiBasics, InitFillsSizeAndDefaults) {
   EXPECT_EQ(session.fade, -1);
   EXPECT_EQ(session.recall, 0);
   EXPECT_EQ(session.head_budget, nullptr);
+  EXPECT_EQ(session.positions, nullptr);
   EXPECT_EQ(session.pin_system_prompt, 1);
   corm_generate_options generate;
   corm_generate_options_init(&generate);

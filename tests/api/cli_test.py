@@ -150,6 +150,7 @@ class Usage(CliTest):
         self.fails(2, ["12Q", "24M"], "run", "-m", "x", "-p", "y", "--kv-cap", "12Q")
         self.fails(2, ["f17", "q8_0"], "run", "-m", "x", "-p", "y", "--kv-type", "f17")
         self.fails(2, ["dodo", "corm", "window"], "run", "-m", "x", "-p", "y", "--evict", "dodo")
+        self.fails(2, ["--positions"], "run", "-m", "x", "-p", "y", "--positions", "shifted")
         self.fails(2, ["--corm-basis"], "run", "-m", "x", "-p", "y", "--corm-basis", "maybe")
         self.fails(2, ["--threads"], "run", "-m", "x", "-p", "y", "--threads", "-1")
         self.fails(2, ["chat"], "help", "chatt")

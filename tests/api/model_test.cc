@@ -98,6 +98,10 @@ TEST_F(ApiModel, WrongOptionsAreRefusedByName) {
   wrong.fade = 5000;
   EXPECT_EQ(corm_session_create(engine.get(), &wrong, &none), CORM_INVALID_ARGUMENT);
   EXPECT_THAT(corm_last_error(), HasSubstr("fade is 5000"));
+  corm_session_options_init(&wrong);
+  wrong.positions = "shifted";
+  EXPECT_EQ(corm_session_create(engine.get(), &wrong, &none), CORM_INVALID_ARGUMENT);
+  EXPECT_THAT(corm_last_error(), HasSubstr("'shifted'"));
   EXPECT_EQ(none, nullptr);
 }
 

@@ -5,8 +5,8 @@
 
 Method: the bootstrap against closed forms; cases and their tokens against what they promise; a run
 of two tasks, compared with a part of it run again, with `cormorant eval` and with what is known of
-a full cache. The model is CORMORANT_TEST_MODEL, without which the runs are skipped. The text is the
-test's own.
+a full cache. Ways past the context differ there alone. The model is CORMORANT_TEST_MODEL, without
+which the runs are skipped. The text is the test's own.
 """
 import json
 import math
@@ -288,6 +288,37 @@ class Run(unittest.TestCase):
             evaluate.parse_arguments(["--model", MODEL, "--tasks", "nothing"])
         with self.assertRaises(SystemExit):
             evaluate.parse_arguments(["--model", MODEL, "--budgets", "0"])
+
+
+@needs_model
+class PastTheContext(unittest.TestCase):
+    def test_ways_differ_past_the_context_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text, figures = pathlib.Path(folder, "text"), pathlib.Path(folder, "figures")
+            text.write_text(own_text())
+            done = subprocess.run(
+                [sys.executable, ROOT / "tools/quality/positions.py", "--library", LIBRARY,
+                 "--model", MODEL, "--text", text, "--context", "256", "--caps", "4000000",
+                 "--at", "600,250", "--scored", "64", "--json", figures],
+                capture_output=True, text=True, check=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT / ".cache/python")})
+            found = json.loads(figures.read_text())
+        by = {(f["way"], f["at"]): f for f in found["figures"]}
+        for way in ("windowed", "original"):
+            self.assertEqual(by[way, 250]["ratio"], 1)
+            self.assertNotEqual(by[way, 600]["ratio"], 1)
+            low, high = by[way, 600]["ratio_interval"]
+            self.assertTrue(low <= by[way, 600]["ratio"] <= high)
+        moved = {run["way"]: run["moved"] for run in found["runs"]}
+        self.assertEqual(moved["original"], 0)
+        self.assertGreater(moved["windowed"], moved["rebased"])
+        self.assertGreater(moved["rebased"], 0)
+        for run in found["runs"]:
+            nll = run["nll"]["600"]
+            self.assertEqual(len(nll), 64)
+            self.assertAlmostEqual(by[run["way"], 600]["perplexity"],
+                                   math.exp(sum(nll) / len(nll)), delta=1e-6)
+        self.assertEqual(len(done.stdout.splitlines()), 2 + 6)
 
 
 if __name__ == "__main__":

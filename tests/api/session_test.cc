@@ -58,6 +58,30 @@ TEST_F(ApiModel, StatsAddUp) {
   EXPECT_THAT(rows, ::testing::Each(300));
 }
 
+TEST_F(ApiModel, PositionsPastTheContextAreWhatWasAskedFor) {
+  options.context = 256;
+  ASSERT_NO_FATAL_FAILURE(OpenEngine());
+  session_options.policy = "corm";
+  for (const char* positions : {"rebased", "windowed", "original"}) {
+    session_options.positions = positions;
+    corm_session* made = nullptr;
+    ASSERT_CORM_OK(corm_session_create(engine.get(), &session_options, &made));
+    session.reset(made);
+    Append(Tokens(700));
+    const corm_kv_stats kv = Stats();
+    EXPECT_EQ(kv.tokens, 700u);
+    EXPECT_LE(kv.rows_kept, 256);
+    if (session_options.positions == std::string("original")) {
+      EXPECT_EQ(kv.next_position, 700u);
+      EXPECT_EQ(kv.rebased, 0u);
+    } else {
+      EXPECT_LE(kv.next_position, 256u);
+      EXPECT_GT(kv.rebased, 0u);
+    }
+    session.reset();  // There is one at a time.
+  }
+}
+
 TEST_F(ApiModel, SameSeedSameText) {
   Open();
   corm_generate_options generate = Greedy(24);

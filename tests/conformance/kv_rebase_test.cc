@@ -2,7 +2,8 @@
 //
 // Method: a model in f64 turns every key by the change of its position. Slots hold positions in
 // random order with gaps, as after compaction; one head is in place already and must keep its
-// bytes; V and stamps never change. Then what it is for: attention must not notice that all
+// bytes; V and stamps never change. With a window some rows move together; heads have few or many
+// rows before it, and one of them none. Then what it is for: attention must not notice that all
 // positions moved together, because RoPE scores depend on differences only.
 #include <algorithm>
 #include <cmath>
@@ -14,11 +15,14 @@ namespace {
 
 CORM_CONFORMANCE(KvRebaseTest);
 
+constexpr uint32_t kNever = 0xffffffffu;  // Where no window begins.
+
 struct Shape {
   DType k_type, v_type;
-  uint32_t head_dim, dims, rows, next_position;
+  uint32_t head_dim, dims, rows, window_at;
   float base, scale;
   bool has_factors;
+  uint32_t window_from = kNever;
 };
 
 RopeSpec MakeRope(const Shape& s, Scene& scene, std::vector<float>* factors) {
@@ -65,9 +69,11 @@ class KvRebaseCases : public OpTest {
     scene.Add(KvRebaseOp{MakeRope(s, scene, &factors)});
     scene.Finish();
     SetSequences(scene, {{0, s.rows, s.rows / 4}});
-    scene.step->sequences()[0].next_position = s.next_position;
-    const std::string what = absl::StrCat("kv_rebase ", Describe(scene.cache.geometry()), " dims ",
-                                          s.dims, " rows ", s.rows, " to ", s.next_position);
+    scene.step->sequences()[0].window_at = s.window_at;
+    scene.step->sequences()[0].window_from = s.window_from;
+    const std::string what =
+        absl::StrCat("kv_rebase ", Describe(scene.cache.geometry()), " dims ", s.dims, " rows ",
+                     s.rows, " to ", s.window_at, " from ", s.window_from);
     Shuffle(s, scene);
     Outcome got, want;
     if (!RunBoth(what, scene, &got, &want)) return;
@@ -87,7 +93,9 @@ class KvRebaseCases : public OpTest {
       std::vector<uint32_t> positions(count);
       for (uint32_t j = 0; j < count; ++j) {
         // The last head is in place already, with its rows in another order.
-        positions[j] = head == 3 ? s.next_position - count + j : j * 3 + scene.Below(3);
+        positions[j] = head == 3 ? s.window_at - count + j : j * 3 + scene.Below(3);
+        // All rows of the one before are in the window, if there is one.
+        if (head == 2 && s.window_from != kNever) positions[j] += s.window_from;
       }
       std::shuffle(positions.begin(), positions.end(), scene.random);
       for (uint32_t slot = 0; slot < count; ++slot) {
@@ -106,9 +114,12 @@ class KvRebaseCases : public OpTest {
     };
     std::sort(slots.begin(), slots.end(),
               [&](uint32_t a, uint32_t b) { return position(a) < position(b); });
+    const auto before = static_cast<uint32_t>(std::count_if(
+        slots.begin(), slots.end(), [&](uint32_t slot) { return position(slot) < s.window_from; }));
     for (uint32_t j = 0; j < count; ++j) {
       const Place place{Table(0), head, slots[j]};
-      const uint32_t moved_to = s.next_position - count + j;
+      const uint32_t moved_to =
+          j < before ? s.window_at - before + j : s.window_at + position(slots[j]) - s.window_from;
       const std::string row = absl::StrCat(what, " head ", head, " slot ", slots[j]);
       CompareExactly<uint32_t>(row + " position", std::vector<uint32_t>{got.position(place)},
                                std::vector<uint32_t>{moved_to});
@@ -158,6 +169,15 @@ TEST_P(KvRebaseCases, KeysAndPositions) {
   Check({DType::kF16, DType::kF16, 20, 20, 70, 100, 10000.0f, 1.0f, false});
 }
 
+TEST_P(KvRebaseCases, TheWindowMovesTogether) {
+  for (DType k_type : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+    Check({k_type, DType::kF16, 64, 64, 300, 300, 100000.0f, 1.0f, false, 700});
+    Check({k_type, DType::kF16, 64, 32, 100, 101, 10000.0f, 1.0f, true, 150});
+    Check({k_type, DType::kQ8_0, 128, 128, 33, 40, 500000.0f, 0.5f, true, 40});  // It stays.
+    Check({k_type, DType::kF16, 96, 96, 31, 31, 10000.0f, 1.0f, false, 900000});
+  }
+}
+
 /// One decode step: turns q and k, writes k and v, attends. Returns o and leaves the cache.
 struct DecodeStep {
   DecodeStep(const KvGeometry& geometry, const RopeSpec& rope, uint32_t resident, uint32_t position)
@@ -201,7 +221,7 @@ TEST_P(KvRebaseTest, AttentionDoesNotNotice) {
     *rebase.step = StepBuffer(before.scene.step->bounds());
     rebase.step->header().sequences = 1;
     rebase.step->sequences()[0].table = Table(0);
-    rebase.step->sequences()[0].next_position = kRows;
+    rebase.step->sequences()[0].window_at = kRows;
     for (uint32_t& count : rebase.step->counts(0)) count = kRows;
     Outcome rebased;
     if (!RunOn(backend(), what, rebase, &rebased)) continue;

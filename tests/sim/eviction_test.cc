@@ -34,6 +34,7 @@ class Stream {
         store_(store),
         rules_((*FindPolicy(scenario.policy))->rules(scenario.options)) {
     SessionCache::Settings settings{rules_, scenario.context, scenario.interval, scenario.floor};
+    settings.positions = scenario.positions;
     KvStore* const stores[] = {store->kv.get()};
     cache = *SessionCache::Create(settings, stores);
     table_ = cache->Describe(0, 0, 0, RowUse::kKeep).table;
@@ -98,7 +99,7 @@ class Stream {
       return;
     }
     if (stats.rebased != stats_before.rebased) {
-      ASSERT_NO_FATAL_FAILURE(JudgeRebase(before, rows));
+      ASSERT_NO_FATAL_FAILURE(JudgeRebase(before, limits));
       ++rebased;
     } else {
       ASSERT_NO_FATAL_FAILURE(JudgeForced(before, Snapshot(), limits));
@@ -225,10 +226,13 @@ class Stream {
     ASSERT_EQ(pages, at.page_limit) << "a page lies idle while rows leave";
   }
 
-  void JudgeRebase(const Heads& before, uint32_t rows) const {
+  void JudgeRebase(const Heads& before, const Limits& at) const {
     const Heads after = Snapshot();
     const uint32_t next = cache->next_position();
-    ASSERT_LE(uint64_t{next} + rows, scenario_.context);
+    ASSERT_LE(uint64_t{next} + at.rows, scenario_.context);
+    const uint32_t window_from = WindowFrom(before, after, at);
+    const uint32_t window_at = next - (at.next_position - window_from);
+    uint32_t most_before = 0;  // Rows before the window.
     for (uint32_t h = 0; h < after.size(); ++h) {
       std::map<uint32_t, CachedRow> old;  // By id.
       for (const CachedRow& row : before[h]) old[row.id] = row;
@@ -241,8 +245,14 @@ class Stream {
       });
       ASSERT_LE(sorted.size(), most + static_cast<size_t>(pinned) + rules_.recent);
       ASSERT_GE(sorted.size(), std::min<size_t>(before[h].size(), scenario_.floor));
-      for (size_t i = 0; i < sorted.size(); ++i) {
-        ASSERT_EQ(sorted[i].position, next - sorted.size() + i);
+      const auto rows_before = static_cast<uint32_t>(std::count_if(
+          sorted.begin(), sorted.end(),
+          [&](const CachedRow& row) { return old.at(row.id).position < window_from; }));
+      most_before = std::max(most_before, rows_before);
+      for (uint32_t i = 0; i < sorted.size(); ++i) {
+        ASSERT_EQ(sorted[i].position,
+                  i < rows_before ? window_at - rows_before + i
+                                  : old.at(sorted[i].id).position - window_from + window_at);
         ASSERT_EQ(old.at(sorted[i].id).last_important, sorted[i].last_important);
         if (i == 0) continue;
         ASSERT_LT(old.at(sorted[i - 1].id).position, old.at(sorted[i].id).position);
@@ -251,6 +261,25 @@ class Stream {
                               [](const auto& row) { return row.last_important == kPinned; }),
                 pinned);
     }
+    ASSERT_EQ(most_before, window_at) << "positions that no head needs";
+  }
+  /// Where the widest window begins with which a quarter of the context is free, and the step fits.
+  uint32_t WindowFrom(const Heads& before, const Heads& after, const Limits& at) const {
+    if (scenario_.positions == PositionRule::kRebased) return at.next_position;
+    const uint32_t most = scenario_.context - std::max(scenario_.context / 4, at.rows);
+    for (uint32_t from = 0; from < at.next_position; ++from) {
+      uint32_t next = 0;
+      for (uint32_t h = 0; h < after.size(); ++h) {
+        std::set<uint32_t> kept;
+        for (const CachedRow& row : after[h]) kept.insert(row.id);
+        const auto rows = std::count_if(
+            before[h].begin(), before[h].end(),
+            [&](const CachedRow& row) { return row.position < from && kept.count(row.id) > 0; });
+        next = std::max(next, static_cast<uint32_t>(rows) + at.next_position - from);
+      }
+      if (next <= most) return from;
+    }
+    return at.next_position;
   }
 
   /// As KvWrite writes them.
@@ -423,11 +452,14 @@ TEST_P(Eviction, NaturalEvictionTakesEverythingPastItsAge) {
 }
 
 TEST_P(Eviction, PastTheContextRowsKeepTheirOrderAndMoveTogether) {
-  for (const char* policy : {"corm", "window"}) {
+  for (const auto& [policy, positions] :
+       {std::pair("corm", PositionRule::kRebased), std::pair("window", PositionRule::kRebased),
+        std::pair("corm", PositionRule::kWindowed), std::pair("window", PositionRule::kWindowed)}) {
     for (const uint32_t chunk_max : {64u, 128u}) {  // 128: as much as may be kept.
-      SCOPED_TRACE(absl::StrCat(policy, " chunk ", chunk_max));
+      SCOPED_TRACE(absl::StrCat(policy, " chunk ", chunk_max, " positions ", int(positions)));
       Scenario scenario;
       scenario.policy = policy;
+      scenario.positions = positions;
       scenario.options = Asked(policy[0] == 'c' ? 16 : 0, std::nullopt, true);
       scenario.context = 256;
       scenario.chunk_max = chunk_max;
@@ -437,6 +469,34 @@ TEST_P(Eviction, PastTheContextRowsKeepTheirOrderAndMoveTogether) {
       EXPECT_GT(totals.rebased, 5u);
     }
   }
+}
+
+TEST_P(Eviction, OriginalPositionsGoOnUntilRotationsAreNotExact) {
+  Scenario scenario;
+  scenario.options = Asked(16, std::nullopt, true);
+  scenario.context = 256;
+  scenario.page_limit = 200;
+  scenario.positions = PositionRule::kOriginal;
+  Store store(scenario, GetParam());
+  Stream stream(scenario, &store);
+  for (int step = 0; step < 20; ++step) stream.Read(64);
+  SessionCache& cache = *stream.cache;
+  EXPECT_EQ(cache.next_position(), 20u * 64);
+  EXPECT_EQ(cache.stats().rebased, 0u);
+  for (const std::vector<CachedRow>& rows : stream.Snapshot()) {
+    EXPECT_LE(rows.size(), scenario.context);
+    EXPECT_GE(rows.size(), scenario.context / 2);
+    // Rows are numbered as they are read.
+    for (const CachedRow& row : rows) EXPECT_EQ(row.position, row.id);
+  }
+  // From here on slots keep what they hold; counts and positions are what ends.
+  while (cache.next_position() + 128 <= kPositionsMost) {
+    ASSERT_TRUE(cache.MakeRoom(128).ok());
+    ASSERT_TRUE(cache.Commit(128).ok());
+  }
+  EXPECT_EQ(cache.next_position(), kPositionsMost);
+  const absl::Status ended = cache.MakeRoom(1);
+  EXPECT_TRUE(absl::IsOutOfRange(ended)) << ended;
 }
 
 CORM_ON_BACKENDS(Eviction);

@@ -34,6 +34,7 @@ struct Scenario {
   uint32_t sessions = 2;
   uint32_t chunk_max = 64;
   DType kv_type = DType::kF16;
+  PositionRule positions = PositionRule::kRebased;
 };
 
 /// Pages of a device, without a model: 2 layers of 2 KV heads of 32 dimensions. Tests write the

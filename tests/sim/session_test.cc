@@ -320,14 +320,18 @@ TEST_P(SessionLimits, ConversationsGoOnFarPastTheContext) {
   for (const char* policy : {"corm", "window"}) {
     for (const uint32_t pages : {0u, 6u, 12u}) {  // 0: no cap.
       for (const char* kv_type : {"f16", "q8_0", "q4_0"}) {
-        SCOPED_TRACE(absl::StrCat(policy, ", ", pages, " pages a head, ", kv_type));
-        EngineOptions options = Options(model_, GetParam());
-        options.context = 256;
-        options.kv_type = kv_type;
-        if (pages != 0) options.kv_cap_bytes = KvCap(model_, options, pages);
-        SessionOptions asked;
-        asked.policy = policy;
-        ASSERT_NO_FATAL_FAILURE(RunLong(model_, options, asked, tokens, random_));
+        for (const PositionRule positions : {PositionRule::kRebased, PositionRule::kWindowed}) {
+          SCOPED_TRACE(absl::StrCat(policy, ", ", pages, " pages a head, ", kv_type, ", positions ",
+                                    int(positions)));
+          EngineOptions options = Options(model_, GetParam());
+          options.context = 256;
+          options.kv_type = kv_type;
+          if (pages != 0) options.kv_cap_bytes = KvCap(model_, options, pages);
+          SessionOptions asked;
+          asked.policy = policy;
+          asked.positions = positions;
+          ASSERT_NO_FATAL_FAILURE(RunLong(model_, options, asked, tokens, random_));
+        }
       }
     }
   }

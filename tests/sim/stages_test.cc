@@ -253,8 +253,8 @@ TEST_P(Stages, ALossAnywhereInARecallCostsNoToken) {
       ASSERT_TRUE(recalled.ok()) << recalled.status();
       const bool has_failed = nth > 0 && world.faults->fail_in == 0;
       ASSERT_EQ(recalled->from_copies, has_copies && !has_failed);
-      ASSERT_EQ(world.events.back(), recalled->from_copies ? EngineEvent::kRecalled
-                                                           : EngineEvent::kReadAgain);
+      ASSERT_EQ(world.events.back(),
+                recalled->from_copies ? EngineEvent::kRecalled : EngineEvent::kReadAgain);
       world.faults->fail_in = 0;
       ASSERT_EQ(session->tokens(), ids);
       ASSERT_EQ(session->next_position(), ids.size());

@@ -120,7 +120,7 @@ StepBuffer Bench::MakeStep() const {
   sequence.clock = sequence.position_clock = kDepth;
   sequence.recent_from = kDepth;
   sequence.natural_age = 256;
-  sequence.next_position = kDepth + 64;
+  sequence.window_at = kDepth + 64;
   sequence.fade = 64;
   sequence.score_by = ScoreBy::kKeyDifference;
   for (uint32_t& count : step.counts(0)) count = kDepth;

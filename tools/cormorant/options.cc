@@ -288,6 +288,12 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   add("--host-copy-seconds", options.host_copy_seconds,
       "Copies are overwritten after so long; 0: never")
       ->capture_default_str();
+  add("--positions", options.positions,
+      "Past the model's context rows become neighbours: all of them (rebased), or all but the "
+      "newest, which keep their distances (windowed); original: positions go on, which most models "
+      "do not stand. Default: windowed")
+      ->type_name("rebased|windowed|original")
+      ->check(CLI::IsMember({"rebased", "windowed", "original"}).description(""));
   AddRetentionOptions(command, options);
 }
 
@@ -405,6 +411,7 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   api.mode = options.mode.c_str();
   api.canary = options.canary;
   api.key = options.key.c_str();
+  if (!options.positions.empty()) api.positions = options.positions.c_str();
   corm_session* session = nullptr;
   Check(corm_session_create(engine, &api, &session));
   return SessionPtr(session);

@@ -60,6 +60,7 @@ struct CacheOptions {
   std::string mode = "on";
   double canary = 0;
   std::string key;
+  std::string positions;
 };
 
 /// How the next token is chosen.

@@ -46,13 +46,16 @@ class SessionOptions(c.Structure):
                 ("basis", c.c_int32), ("importance_scale", c.c_float),
                 ("pin_system_prompt", c.c_int), ("reach", c.c_int32), ("head_budget", c.c_char_p),
                 ("fade", c.c_int32), ("recall", c.c_int), ("host_copy_bytes", c.c_uint64),
-                ("host_copy_seconds", c.c_double), ROOM]
+                ("host_copy_seconds", c.c_double), ("zero_pages", c.c_int), ("audit", c.c_uint32),
+                ("kv_budget_bytes", c.c_uint64), ("mode", c.c_char_p), ("canary", c.c_double),
+                ("key", c.c_char_p), ("reread_most", c.c_uint64), ("positions", c.c_char_p), ROOM]
 
 
 class KvStats(c.Structure):
     _fields_ = [("struct_size", c.c_size_t), ("tokens", c.c_uint64), ("rows_kept", c.c_double),
                 *((name, c.c_uint64) for name in ("rows_full", "bytes", "bytes_full_f16",
-                                                  "evicted_total", "evicted_forced")), ROOM]
+                                                  "evicted_total", "evicted_forced", "rebased")),
+                ROOM]
 
 
 class GenerateOptions(c.Structure):
@@ -172,13 +175,14 @@ class Engine:
     """One model under one cap. `cap` 0: none; `chunk` 0: chosen for the cap."""
 
     def __init__(self, library: Library, model: pathlib.Path, *, cap: int = 0, rows: str = "f16",
-                 chunk: int = 0, threads: int = 0, all_logits: bool = True):
+                 chunk: int = 0, context: int = 0, threads: int = 0, all_logits: bool = True):
         self.cap = cap
         self.library, self.handle = library, c.c_void_p()
         options = library.fresh(EngineOptions, "engine_options")
         options.model_path, options.backend = str(model).encode(), b"cpu"
         options.kv_cap_bytes, options.kv_type, options.threads = cap, rows.encode(), threads
         options.prefill_chunk, options.all_logits = chunk, int(all_logits)
+        options.context = context
         library.check(library.so.corm_engine_create(c.byref(options), c.byref(self.handle)))
         self.info = library.fresh(EngineInfo, "engine_info")
         library.check(library.so.corm_engine_get_info(self.handle, c.byref(self.info)))
@@ -198,20 +202,22 @@ class Engine:
 
 
 class Session:
-    """One conversation. All options but the policy keep the library's defaults.
+    """One conversation. All options but the policy keep the library's defaults, unless said.
 
     `corm+recall` is corm whose questions are recalled by (see `recall`), which reads everything
     again; `corm+copies` the same from copies on the host; with `corm+compared` it is reply() that
     recalls, from copies, and compares.
     """
 
-    def __init__(self, engine: Engine, policy: str):
+    def __init__(self, engine: Engine, policy: str, positions: str | None = None):
         self.engine, self.library, self.handle = engine, engine.library, c.c_void_p()
         self.so = self.library.so
         read = self.library.fresh(SessionOptions, "session_options")
         name, _, way = policy.partition("+")
         self.recalls = way in ("recall", "copies")
         read.policy = name.encode()
+        if positions is not None:
+            read.positions = positions.encode()
         if way in ("copies", "compared"):
             read.host_copy_bytes = HOST_COPY_BYTES
         if way == "compared":

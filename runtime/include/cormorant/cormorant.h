@@ -279,6 +279,13 @@ typedef struct corm_session_options {
   /* A recall for want of copies reads no more tokens again than this; default UINT64_MAX. Where it
    * would have to, the answer is given without, and says so (`degraded`). */
   uint64_t reread_most;
+  /* What becomes of positions when the next would pass the context. "rebased": each head is cut to
+   * at most half of the context, and the rows that are left become neighbours. "windowed": the
+   * same, but the newest rows keep their distances, and only the others become neighbours; as many
+   * do as leaves a quarter of the context free. "original": positions go on, up to 2^20, which most
+   * models do not stand; to compare with. With policy "none" a session ends at the context, in any
+   * case. NULL: "windowed". */
+  const char* positions;
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -452,7 +459,7 @@ typedef struct corm_kv_stats {
   uint64_t evicted_total;  /* Rows, summed over layers and heads. */
   uint64_t evicted_forced; /* Of these, dropped because of the cap alone. */
   uint64_t rebased;        /* Times positions were moved back into the trained context. */
-  uint64_t next_position;
+  uint64_t next_position;  /* That the next token will have, for the model. */
   uint64_t host_rows;      /* Copies of dropped rows on the host, ... */
   uint64_t host_bytes;     /* ... and what they take. */
   uint64_t returned_total; /* Rows that came back from copies; rows that are resident are those
