@@ -161,8 +161,7 @@ std::optional<double> Tuning::LossOf(const std::string& kv_type, double fraction
       above = &loss;
     }
   }
-  if (below == nullptr && above == nullptr) return std::nullopt;
-  if (below == nullptr) return above->kl;
+  if (below == nullptr) return std::nullopt;
   if (above == nullptr || above->fraction == below->fraction) return below->kl;
   const double part =
       std::log(fraction / below->fraction) / std::log(above->fraction / below->fraction);

@@ -37,7 +37,7 @@ struct Tuning {
   bool beats_untuned = false;  // On text that was held out.
 
   /// The loss of a type of rows: between measured fractions as a straight line in their logarithm,
-  /// beyond them that of the nearest. Nothing where none was measured.
+  /// above them that of the greatest. Nothing below them: there it may be anything.
   std::optional<double> LossOf(const std::string& kv_type, double fraction) const;
 };
 

@@ -125,8 +125,8 @@ class Modules(CliTest):
 class Usage(CliTest):
     def test_version_and_help(self):
         self.assertRegex(run("--version").stdout.decode(), r"^cormorant \d+\.\d+\.\d+\n$")
-        commands = ("run", "chat", "bench", "eval", "tune", "logits", "tokenize", "detokenize", "template",
-                    "inspect", "devices", "policies")
+        commands = ("run", "chat", "bench", "eval", "tune", "logits", "tokenize", "detokenize",
+                    "template", "inspect", "devices", "policies")
         overview = run("help")
         self.assertEqual(overview.returncode, 0)
         for command in commands:
@@ -516,7 +516,7 @@ class Measure(CliTest):
         self.assertAlmostEqual(losses["f16", 1], 0, delta=1e-9)
         self.assertLess(losses["q8_0", 1], losses["q4_0", 1])
         plan = self.json("inspect", "-m", MODEL, "--tuning", out, "--kv-type", "auto", "--kv-cap",
-                         "100M", "--json")["plan"]
+                         8192 * 23040 // 2, "--json")["plan"]
         self.assertEqual(plan["tuning"]["path"], out)
         self.assertEqual(plan["tuning"]["beats_untuned"], file["beats_untuned"])
         self.assertEqual(plan["tuning"]["row_losses"], len(losses))

@@ -121,9 +121,9 @@ TEST(Tuning, LossesAreInterpolatedInTheLogarithmOfTheFraction) {
   tuning.row_losses = {{"f16", 0.25, 0.3}, {"f16", 1.0, 0.1}, {"q8_0", 0.5, 0.7}};
   EXPECT_DOUBLE_EQ(*tuning.LossOf("f16", 0.5), 0.2);  // Half-way from 1/4 to 1.
   EXPECT_DOUBLE_EQ(*tuning.LossOf("f16", 0.25), 0.3);
-  EXPECT_DOUBLE_EQ(*tuning.LossOf("f16", 0.01), 0.3);
+  EXPECT_FALSE(tuning.LossOf("f16", 0.24).has_value());
   EXPECT_DOUBLE_EQ(*tuning.LossOf("f16", 2.0), 0.1);
-  EXPECT_DOUBLE_EQ(*tuning.LossOf("q8_0", 0.1), 0.7);
+  EXPECT_DOUBLE_EQ(*tuning.LossOf("q8_0", 0.6), 0.7);
   EXPECT_FALSE(tuning.LossOf("q4_0", 0.5).has_value());
 }
 
@@ -206,8 +206,11 @@ TEST_F(RowType, IsTheOneThatLostLeastAtTheCapsFraction) {
   EXPECT_EQ(Chosen(), "q8_0");
   CapAt(0.3);  // f16 0.35, q8_0 0.19, q4_0 0.13.
   EXPECT_EQ(Chosen(), "q4_0");
-  tuning.row_losses = {{"q8_0:q4_0", 0.5, 0.1}};
+  tuning.row_losses = {{"q8_0:q4_0", 0.29, 0.1}};
   EXPECT_EQ(Chosen(), "q8_0:q4_0");
+  // What was measured with more room alone says nothing: as without measures.
+  tuning.row_losses = {{"f16", 1.0, 0.0}, {"q4_0", 1.0, 0.3}};
+  EXPECT_EQ(Chosen(), "q8_0");
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ Json Result(const cormorant::Divergence& d, size_t tokens, const corm_engine* en
               {"kv_bytes_peak", memory.kv_peak},
               {"evicted_total", kv.evicted_total},
               {"evicted_forced", kv.evicted_forced},
+              {"kv_type", EngineInfo(engine).kv_type},
               {"chunk", EngineInfo(engine).prefill_chunk}};
 }
 
