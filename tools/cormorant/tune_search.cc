@@ -14,7 +14,7 @@ constexpr double kBetter = 0.997;
 // Perturbations and first steps, in doublings of a weight.
 constexpr float kPerturbation = 0.15f, kStep = 0.2f, kStepLeast = 0.04f;
 constexpr float kLogMost = 2.0f;
-constexpr int kPairs = 6, kDescentsOfLayers = 2;
+constexpr int kPairs = 6, kDescents = 2;
 // The policy's own options under a cap (runtime/eviction/corm.cc), which are halved and doubled.
 constexpr float kScale = 4.0f;
 constexpr int32_t kSteps = 64;
@@ -101,13 +101,9 @@ Candidate Search::Run() {
   best_losses_ = loss_(best_);
   ++evaluations_;
   TryOptions();
-  for (int descent = 0; descent < kDescentsOfLayers && GoesOn(); ++descent) {
-    DescendGroups(options_.kv_heads);
-  }
-  while (GoesOn() && options_.kv_heads > 1) {
-    const uint32_t before = evaluations_;
-    DescendGroups(1);
-    if (evaluations_ == before) break;
+  for (const uint32_t size : {options_.kv_heads, 1u}) {
+    for (int descent = 0; descent < kDescents && GoesOn(); ++descent) DescendGroups(size);
+    if (size == 1) break;  // A layer is a head.
   }
   return best_;
 }

@@ -34,7 +34,7 @@ class Search {
   Search(const SearchOptions& options, Loss loss, Continues goes_on, OnBetter on_better);
 
   /// Policy options one by one, half and twice their values; then weights of layers until steps get
-  /// small, twice; then of single heads. The same seed and limit, the same result.
+  /// small, twice; then so of single heads. The same seed and limit, the same result.
   Candidate Run();
 
  private:
