@@ -32,6 +32,7 @@ absl::StatusOr<EngineOptions> ToEngineOptions(const corm_engine_options* options
   out.max_sessions = read.max_sessions;
   out.prefill_chunk = read.prefill_chunk;
   out.all_logits = read.all_logits != 0;
+  out.tuning = OrEmpty(read.tuning_path);
   return out;
 }
 
@@ -91,6 +92,12 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   out.key = OrEmpty(read.key);
   if (read.positions != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.positions, ParsePositionRule(read.positions));
+  }
+  if (read.head_weight_count > 0) {
+    if (read.head_weights == nullptr) {
+      return absl::InvalidArgumentError("head_weights is NULL and head_weight_count is not 0");
+    }
+    out.head_weights.assign(read.head_weights, read.head_weights + read.head_weight_count);
   }
   if (read.head_budget != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.budget, ParseHeadBudget(read.head_budget));
@@ -228,6 +235,8 @@ corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* in
     out.model_name = e.model().name().c_str();
     out.backend = plan.device().backend.c_str();
     out.device = plan.device().device.c_str();
+    out.kv_type = plan.kv_type.c_str();
+    out.tuning = e.tuning() != nullptr ? e.tuning()->path.c_str() : "";
     return WriteStruct(out, "corm_engine_info", info);
   });
 }

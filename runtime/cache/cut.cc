@@ -14,6 +14,13 @@
 namespace cormorant {
 namespace {
 
+/// The bin of the rows in `bin` of a head with this weight.
+uint32_t WeightedBin(uint32_t bin, float weight) {
+  constexpr float kOldest = 0x1p31f;  // Below what AgeBin() takes, above where its last bin starts.
+  const float age = static_cast<float>(AgeBinStart(bin)) * weight;
+  return AgeBin(static_cast<uint32_t>(std::min(age, kOldest)));
+}
+
 /// Histograms turned around: how many rows a head keeps when everything from a bin on leaves.
 class Heads {
  public:
@@ -23,10 +30,13 @@ class Heads {
     for (size_t h = 0; h < heads; ++h) {
       const uint32_t* ages = &problem.ages[h * (kAgeBins + 1)];
       uint32_t* kept = &kept_[h * (kAgeBins + 1)];
+      const float weight = problem.weights.empty() ? 1.0f : problem.weights[h];
       kept[kAgeBins] = problem.counts[h];
+      std::fill_n(kept, kAgeBins, 0u);
+      for (uint32_t b = 0; b < kAgeBins; ++b) kept[WeightedBin(b, weight)] += ages[b];
       for (uint32_t b = kAgeBins; b-- > 0;) {
-        CORM_CHECK(ages[b] <= kept[b + 1]);
-        kept[b] = kept[b + 1] - ages[b];
+        CORM_CHECK(kept[b] <= kept[b + 1]);
+        kept[b] = kept[b + 1] - kept[b];
       }
     }
   }
@@ -142,6 +152,7 @@ absl::StatusOr<Cut> SolveCut(const CutProblem& problem) {
     part.counts = problem.counts.subspan(first, count);
     if (!problem.more.empty()) part.more = problem.more.subspan(first, count);
     part.ages = problem.ages.subspan(first * (kAgeBins + 1), count * (kAgeBins + 1));
+    if (!problem.weights.empty()) part.weights = problem.weights.subspan(first, count);
     part.page_limit = static_cast<uint32_t>(uint64_t{problem.page_limit} * count / heads);
     CORM_ASSIGN_OR_RETURN(const Cut of_part, SolveShared(part));
     cut.evict.insert(cut.evict.end(), of_part.evict.begin(), of_part.evict.end());

@@ -3,7 +3,9 @@
 // Rows leave in order of age across heads that share a budget, all of the session's unless the
 // policy says otherwise: one age is found at which they fit their pages, each head keeps a floor,
 // and heads are then topped up to whole pages, since the rest of a started page costs nothing.
-// Pure.
+// A head may have a weight: its rows count as so many times older than they are, so that of heads
+// that share a budget it gives up more (above 1) or fewer (below). Which of its rows go first stays
+// as it is. Pure.
 #pragma once
 #include <cstdint>
 #include <span>
@@ -23,6 +25,7 @@ struct CutProblem {
   uint32_t floor = 0;                // Rows every head keeps if it has them.
   bool natural = false;              // Also drop what is past the policy's natural age.
   uint32_t shared_by = 0;            // Neighbouring heads that share a budget; 0: all.
+  std::span<const float> weights;    // Of each head, of ages in steps; empty: all 1.
 };
 
 struct Cut {

@@ -9,6 +9,7 @@
 #include "runtime/base/status.h"
 #include "runtime/cache/policy.h"
 #include "runtime/engine/engine.h"
+#include "runtime/engine/tuning.h"
 #include "runtime/format/gguf.h"
 #include "runtime/text/template/chat_template.h"
 #include "runtime/text/tokenizer.h"
@@ -76,8 +77,25 @@ Json DescribeStage(const StagePlan& stage) {
           {"kv_pages", stage.page_limit},    {"memory", DescribeMemory(stage.memory)}};
 }
 
+/// What a tuning is good for; null where there is none.
+Json DescribeTuning(const std::optional<Tuning>& tuning) {
+  if (!tuning.has_value()) return nullptr;
+  return {{"path", tuning->path},
+          {"policy", tuning->policy},
+          {"head_weights", !tuning->head_weights.empty()},
+          {"beats_untuned", tuning->beats_untuned},
+          {"row_losses", tuning->row_losses.size()}};
+}
+
 Json DescribePlan(const EngineOptions& options, const ModelFile& model, Json* problems) {
-  const absl::StatusOr<EnginePlan> plan = PlanOnThisMachine(options, model);
+  absl::StatusOr<std::optional<Tuning>> tuning =
+      OpenTuning(options.tuning, options.model_path, model);
+  if (!tuning.ok()) {
+    problems->push_back(Str(tuning.status().message()));
+    return nullptr;
+  }
+  const absl::StatusOr<EnginePlan> plan =
+      PlanOnThisMachine(options, model, tuning->has_value() ? &**tuning : nullptr);
   if (!plan.ok()) {
     problems->push_back(Str(plan.status().message()));
     return nullptr;
@@ -89,7 +107,8 @@ Json DescribePlan(const EngineOptions& options, const ModelFile& model, Json* pr
                {"device", device.device},
                {"details", device.details},
                {"context", plan->context},
-               {"kv_type", options.kv_type},
+               {"kv_type", plan->kv_type},
+               {"tuning", DescribeTuning(*tuning)},
                {"prefill_chunk", plan->prefill_chunk},
                {"rows_per_head", plan->rows_per_head},
                {"kv_page_bytes", plan->page_bytes},
@@ -113,6 +132,7 @@ absl::StatusOr<std::string> DescribeModel(const EngineOptions& options) {
   json["name"] = name.ok() ? Json(Str(*name)) : Json(nullptr);
   json["file_bytes"] = (*file)->file_bytes();
   json["gguf_version"] = (*file)->version();
+  json["fingerprint"] = FingerprintOf(**file);
   uint64_t parameters = 0;
   for (const GgufTensor& tensor : (*file)->tensors()) parameters += tensor.elements();
   json["parameters"] = parameters;

@@ -17,6 +17,8 @@ class Divergence {
   void Add(const float* full, const float* other, size_t vocab, std::optional<uint32_t> next);
 
   size_t count() const { return kl_.size(); }
+  /// KL(full || other) in nats, of each position in order.
+  const std::vector<double>& kl() const { return kl_; }
   /// KL(full || other) in nats.
   double KlMean() const;
   /// The value that 99 % of positions do not exceed (nearest rank).

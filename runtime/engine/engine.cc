@@ -9,6 +9,7 @@
 #include "platform/log.h"
 #include "runtime/base/check.h"
 #include "runtime/base/status.h"
+#include "runtime/engine/row_type.h"
 #include "runtime/ops/split.h"
 #include "runtime/text/vocabulary.h"
 
@@ -107,9 +108,9 @@ absl::Status CacheLost() {
 /// stage.
 absl::StatusOr<EnginePlan> PlanOn(std::vector<std::unique_ptr<Backend>>* backends,
                                   const DeviceOpeners& openers, const EngineOptions& options,
-                                  const ModelFile& model) {
+                                  const ModelFile& model, const Tuning* tuning) {
   std::vector<const Backend*> devices = {backends->front().get()};
-  absl::StatusOr<EnginePlan> plan = PlanEngine(options, model, devices, nullptr);
+  absl::StatusOr<EnginePlan> plan = PlanRows(options, model, tuning, devices, nullptr);
   const bool is_enough = plan.ok() && !plan->short_of_memory;
   const bool is_hopeless = !plan.ok() && !absl::IsResourceExhausted(plan.status());
   if (is_enough || is_hopeless || devices.front()->Device().is_host) return plan;
@@ -118,12 +119,12 @@ absl::StatusOr<EnginePlan> PlanOn(std::vector<std::unique_ptr<Backend>>* backend
       devices.push_back(other.get());
       backends->push_back(std::move(other));
     }
-    if (devices.size() > 1) plan = PlanEngine(options, model, devices, nullptr);
+    if (devices.size() > 1) plan = PlanRows(options, model, tuning, devices, nullptr);
   }
   std::unique_ptr<Backend> host;
   if (!plan.ok() && openers.host != nullptr) {
     CORM_ASSIGN_OR_RETURN(host, openers.host());
-    plan = PlanEngine(options, model, devices, host.get());
+    plan = PlanRows(options, model, tuning, devices, host.get());
   }
   if (!plan.ok()) return plan;
   const bool has_host = plan->stages.back().place == MemoryPlace::kHost;
@@ -180,6 +181,7 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::CreateOn(DeviceOpeners openers,
 absl::Status Engine::Load(Progress on_load) {
   CORM_ASSIGN_OR_RETURN(model_, ModelFile::Open(options_.model_path));
   CORM_RETURN_IF_ERROR(model_->Usable());
+  CORM_ASSIGN_OR_RETURN(tuning_, OpenTuning(options_.tuning, options_.model_path, *model_));
   absl::StatusOr<Vocabulary> vocabulary = ReadVocabulary(model_->gguf());
   if (!vocabulary.ok()) return At(options_.model_path, vocabulary.status());
   CORM_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Create(*std::move(vocabulary)));
@@ -193,7 +195,7 @@ absl::Status Engine::OpenStages(const DeviceOpener& open, Progress on_load) {
   std::vector<std::unique_ptr<Backend>> backends(1);
   CORM_ASSIGN_OR_RETURN(backends[0], open());
   CORM_ASSIGN_OR_RETURN(EnginePlan plan, PlanOn(&backends, {open, openers_.host, openers_.others},
-                                                options_, *model_));
+                                                options_, *model_, tuning()));
   std::vector<Stage::Bucket> buckets = MakeBuckets(plan);
   std::vector<std::unique_ptr<Stage>> stages;
   LoadTeller teller(*model_, plan, on_load);
@@ -488,10 +490,11 @@ absl::Status Engine::ReadTop(const Active& active, const TopKOp& from) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model) {
+absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model,
+                                             const Tuning* tuning) {
   std::vector<std::unique_ptr<Backend>> backends(1);
   CORM_ASSIGN_OR_RETURN(backends[0], OpenBackend(options));
-  return PlanOn(&backends, OpenersFor(options), options, model);
+  return PlanOn(&backends, OpenersFor(options), options, model, tuning);
 }
 
 absl::Status Engine::Recover(const absl::Status& lost) {

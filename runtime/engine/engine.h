@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@
 #include "runtime/engine/sampler.h"
 #include "runtime/engine/session_cache.h"
 #include "runtime/engine/stage.h"
+#include "runtime/engine/tuning.h"
 #include "runtime/sched/scheduler.h"
 #include "runtime/text/tokenizer.h"
 
@@ -112,6 +114,8 @@ class Engine {
   const EnginePlan& plan() const { return *plan_.load(); }
   const ModelFile& model() const { return *model_; }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
+  /// Null where there is none.
+  const Tuning* tuning() const { return tuning_.has_value() ? &*tuning_ : nullptr; }
   MemoryLedger::Snapshot memory() const { return ledger_.Read(); }
   MemoryWatch memory_watch() const;
 
@@ -176,6 +180,7 @@ class Engine {
   const OnEvent on_event_;
   MemoryLedger ledger_;
   std::unique_ptr<ModelFile> model_;
+  std::optional<Tuning> tuning_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::deque<EnginePlan> plans_made_;  // All stay: their strings are given out.
   std::atomic<const EnginePlan*> plan_ = nullptr;
@@ -197,8 +202,9 @@ class Engine {
 
 /// Opens the backend the options name; "auto" takes the usable one with the highest priority.
 absl::StatusOr<std::unique_ptr<Backend>> OpenBackend(const EngineOptions& options);
-/// What Engine::Create would plan, with nothing loaded.
-absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model);
+/// What Engine::Create would plan with this tuning, which may be null; nothing is loaded.
+absl::StatusOr<EnginePlan> PlanOnThisMachine(const EngineOptions& options, const ModelFile& model,
+                                             const Tuning* tuning);
 /// Opens the best backend that computes on the CPU.
 absl::StatusOr<std::unique_ptr<Backend>> OpenHost(const EngineOptions& options);
 

@@ -194,6 +194,7 @@ EnginePlan SizePlan(const Problem& problem, uint32_t chunk) {
   const EngineOptions& options = problem.options;
   EnginePlan plan;
   plan.geometry = problem.geometry;
+  plan.kv_type = options.kv_type;
   plan.context = options.context != 0 ? options.context : problem.model.config().context;
   plan.prefill_chunk = std::min(chunk, plan.context / 2);
   plan.page_bytes = KvPageLayout(plan.geometry).page_bytes;
@@ -429,7 +430,7 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v) {
   };
   if (parts.size() > 2 || !parse(parts.front(), k) || !parse(parts.back(), v)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "KV type '", text, "' is not known; expected f16, q8_0, q4_0, or K:V as q8_0:q4_0"));
+        "KV type '", text, "' is not known; expected auto, f16, q8_0, q4_0, or K:V as q8_0:q4_0"));
   }
   return absl::OkStatus();
 }

@@ -29,8 +29,9 @@ struct EngineOptions {
   uint32_t threads = 0;
   uint64_t memory_cap_bytes = 0;  // 0: none.
   uint64_t kv_cap_bytes = 0;      // 0: none.
-  std::string kv_type = "f16";
-  uint32_t context = 0;  // 0: the model's own.
+  std::string kv_type = "f16";    // Or "auto", see row_type.h.
+  std::string tuning;             // Path, "auto" or "" for none, see tuning.h.
+  uint32_t context = 0;           // 0: the model's own.
   uint32_t max_sessions = 1;
   uint32_t prefill_chunk = 0;  // 0: chosen.
   bool all_logits = false;
@@ -65,6 +66,7 @@ struct StagePlan {
 
 struct EnginePlan {
   KvGeometry geometry;  // Of all layers.
+  std::string kv_type;  // Of rows, as in the options.
   uint32_t context = 0;
   uint32_t prefill_chunk = 0;
   uint32_t page_bytes = 0;

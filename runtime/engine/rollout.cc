@@ -4,17 +4,12 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/base/hash.h"
 
 namespace cormorant {
 namespace {
 
 constexpr std::array<absl::string_view, 4> kNames = {"off", "observe", "canary", "on"};
-
-uint64_t Fnv1a(absl::string_view bytes) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char byte : bytes) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3u;
-  return hash;
-}
 
 uint64_t Fmix64(uint64_t bits) {
   bits = (bits ^ bits >> 33) * 0xff51afd7ed558ccdu;

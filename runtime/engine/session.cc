@@ -40,10 +40,18 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.recent = options.recent;
   asked.basis = options.basis;
   asked.budget = options.budget;
+  // A tuning is for one policy with too little room.
+  const Tuning* tuning = engine.tuning();
+  if (tuning != nullptr && (!capped || tuning->policy != name)) tuning = nullptr;
   asked.reach = options.reach;
   asked.fade = options.fade;
   asked.sinks = options.sinks;
   asked.importance_scale = options.importance_scale;
+  if (tuning != nullptr) {
+    if (!asked.reach.has_value()) asked.reach = tuning->reach;
+    if (!asked.fade.has_value()) asked.fade = tuning->fade;
+    if (!asked.importance_scale.has_value()) asked.importance_scale = tuning->importance_scale;
+  }
   asked.capped = capped;
   const uint32_t rows_per_head = session.rows_per_head;
   // Half of the context is what re-basing leaves a head, cap or not.
@@ -59,6 +67,16 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   settings.host = options.host_copies;
   settings.budget_bytes = options.kv_budget_bytes;
   settings.positions = options.positions;
+  if (tuning != nullptr) settings.weights = tuning->head_weights;
+  if (options.head_weights.empty()) return settings;
+  CORM_RETURN_IF_ERROR(CheckHeadWeights(options.head_weights, plan.geometry.heads()));
+  const RankBy rank_by = settings.rules.rank_by;
+  const bool counts_steps = rank_by == RankBy::kLastImportant || rank_by == RankBy::kPosition;
+  if (settings.rules.evicts && !counts_steps) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "policy '", name, "' does not rank rows by age in steps, which head weights are of"));
+  }
+  settings.weights = options.head_weights;
   return settings;
 }
 

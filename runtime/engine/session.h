@@ -52,8 +52,9 @@ struct SessionOptions {
   uint32_t audit = 0;            // Records of what was dropped that are kept.
   uint64_t kv_budget_bytes = 0;  // Pages and tables that the session may hold; 0: no limit.
   Mode mode = Mode::kOn;
-  double canary = 0.0;  // Mode::kCanary: the share of keys that are on, ...
-  std::string key;      // ... and whose session it is.
+  double canary = 0.0;              // Mode::kCanary: the share of keys that are on, ...
+  std::string key;                  // ... and whose session it is.
+  std::vector<float> head_weights;  // Of cut.h, all layers; empty: the engine's tuning, else 1.
   PositionRule positions = PositionRule::kWindowed;
 };
 

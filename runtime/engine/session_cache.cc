@@ -220,6 +220,12 @@ Easing SessionCache::Ease() {
   return Easing::kRelaxed;
 }
 
+uint32_t SessionCache::FirstHead(const Part& part) const {
+  uint32_t first = 0;
+  for (size_t i = 0; parts_[i].get() != &part; ++i) first += parts_[i]->kv.heads();
+  return first;
+}
+
 absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   KvSequence& kv = part.kv;
   const StepSequence sequence = Describe(part, 0, 0, RowUse::kKeep);
@@ -238,6 +244,9 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   problem.shared_by = budget == HeadBudget::kSession ? 0
                       : budget == HeadBudget::kLayer ? part.store->binding().geometry.kv_heads
                                                      : 1;
+  if (!settings_.weights.empty()) {
+    problem.weights = std::span(settings_.weights).subspan(FirstHead(part), kv.heads());
+  }
   CORM_ASSIGN_OR_RETURN(const Cut cut, SolveCut(problem));
   for (size_t h = 0; h < cut.evict.size(); ++h) {
     const uint64_t rows = uint64_t{kv.counts()[h]} - cut.evict[h] + drop.room;

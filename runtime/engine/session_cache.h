@@ -70,6 +70,7 @@ class SessionCache {
     bool zeroes = false;         // Slots are overwritten when their rows leave.
     Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
     PositionRule positions = PositionRule::kWindowed;  // Past the context.
+    std::vector<float> weights = {};  // Of each head's ages (cut.h), all layers; empty: all 1.
   };
   /// Stores in the order of their layers.
   static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,
@@ -201,6 +202,8 @@ class SessionCache {
   /// Whether sums of attention start again with a step of `rows`.
   bool BeginsAnew(uint32_t rows) const;
   std::unique_ptr<Part> MakePart(KvStore* store, uint32_t table, size_t stages) const;
+  /// The place of a part's first head among those of all layers.
+  uint32_t FirstHead(const Part& part) const;
   absl::Status DropRows(Part& part, const Drop& drop);
   /// Copies the rows that a compaction dropped, while their slots still hold them.
   absl::Status CopyDropped(Part& part, std::span<const uint32_t> evict);

@@ -65,8 +65,7 @@ absl::Status SessionCache::Zero(Erase what) {
 
 absl::Status SessionCache::Leave(const Part& part, std::span<const uint32_t> evict,
                                  std::span<const uint32_t> ages, DropCause cause) {
-  uint32_t head = 0;  // Of all layers.
-  for (size_t i = 0; parts_[i].get() != &part; ++i) head += parts_[i]->kv.heads();
+  uint32_t head = FirstHead(part);
   for (uint32_t h = 0; h < part.kv.heads(); ++h, ++head) {
     if (evict[h] == 0) continue;
     const std::span<const PageId> pages = part.kv.pages(h);

@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/base/check.h"
+#include "runtime/base/hash.h"
 #include "runtime/base/status.h"
 #include "runtime/base/units.h"
 
@@ -253,6 +254,18 @@ const GgufTensor* GgufFile::FindTensor(absl::string_view name) const {
 std::span<const std::byte> GgufFile::Data(const GgufTensor& tensor) const {
   CORM_CHECK(tensor.offset <= bytes_.size() && tensor.bytes <= bytes_.size() - tensor.offset);
   return bytes_.subspan(tensor.offset, tensor.bytes);
+}
+
+uint64_t GgufFile::Fingerprint() const {
+  constexpr uint64_t kHead = 256;
+  const absl::string_view all(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
+  uint64_t data = all.size();
+  for (const GgufTensor& tensor : tensors_) data = std::min(data, tensor.offset);
+  uint64_t hash = Fnv1a(all.substr(0, data));
+  for (const GgufTensor& tensor : tensors_) {
+    hash = Fnv1a(all.substr(tensor.offset, std::min(tensor.bytes, kHead)), hash);
+  }
+  return Fnv1a(absl::StrCat(all.size()), hash);
 }
 
 void GgufFile::DropPages(const GgufTensor& tensor) const {

@@ -69,6 +69,10 @@ class GgufFile {
   const GgufTensor* FindTensor(absl::string_view name) const;
   /// The tensor's bytes as stored. Aligned to at least 8 bytes when the file was mapped.
   std::span<const std::byte> Data(const GgufTensor& tensor) const;
+  /// 64 bits that tell this file from others: FNV-1a-64 over everything in front of the tensors'
+  /// data (metadata, vocabulary, names, types, shapes), the first 256 bytes of each tensor in file
+  /// order, and the size of the file. It reads a page a tensor, not the weights.
+  uint64_t Fingerprint() const;
   /// The tensor's pages stop counting as memory of the process; see MappedFile::DropPages().
   void DropPages(const GgufTensor& tensor) const;
 

@@ -71,6 +71,7 @@ TEST(ApiBasics, InitFillsSizeAndDefaults) {
   EXPECT_STREQ(engine.kv_type, "f16");
   EXPECT_EQ(engine.max_sessions, 1u);
   EXPECT_EQ(engine.memory_cap_bytes, 0u);
+  EXPECT_EQ(engine.tuning_path, nullptr);
   corm_session_options session;
   corm_session_options_init(&session);
   EXPECT_EQ(session.struct_size, sizeof(session));
@@ -83,6 +84,8 @@ TEST(ApiBasics, InitFillsSizeAndDefaults) {
   EXPECT_EQ(session.recall, 0);
   EXPECT_EQ(session.head_budget, nullptr);
   EXPECT_EQ(session.positions, nullptr);
+  EXPECT_EQ(session.head_weights, nullptr);
+  EXPECT_EQ(session.head_weight_count, 0u);
   EXPECT_EQ(session.pin_system_prompt, 1);
   corm_generate_options generate;
   corm_generate_options_init(&generate);

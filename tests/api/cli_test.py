@@ -125,8 +125,8 @@ class Modules(CliTest):
 class Usage(CliTest):
     def test_version_and_help(self):
         self.assertRegex(run("--version").stdout.decode(), r"^cormorant \d+\.\d+\.\d+\n$")
-        commands = ("run", "chat", "bench", "eval", "logits", "tokenize", "detokenize", "template",
-                    "inspect", "devices", "policies")
+        commands = ("run", "chat", "bench", "eval", "tune", "logits", "tokenize", "detokenize",
+                    "template", "inspect", "devices", "policies")
         overview = run("help")
         self.assertEqual(overview.returncode, 0)
         for command in commands:
@@ -498,6 +498,39 @@ class Measure(CliTest):
         self.assertLess(result["rows_kept_fraction"], 1)
         self.fails(1, ["--from"], "eval", "-m", MODEL, "-f", text, "--from", "not in there")
         self.fails(2, ["--score-from"], "eval", "-m", MODEL, "-f", text, "--score-from", 99999)
+
+
+    def test_tune_writes_what_the_engine_reads(self):
+        text, out = self.file("t", TEXT * 4), str(pathlib.Path(self.folder.name) / "tuning.json")
+        ask = ("tune", "-m", MODEL, "-f", text, "--tokens", 256, "--stretches", 1, "--budgets", 50,
+               "--evaluations", 3, "--seed", 5, "--out", out, "--json")
+        file = self.json(*ask)
+        self.assertEqual(json.loads(pathlib.Path(out).read_text()), file)
+        self.has(file, "format fingerprint model version date measured beats_untuned held_out "
+                 "policy row_losses")
+        self.assertEqual(file["measured"]["evaluations"], 3)
+        self.assertEqual("head_weights" in file, file["beats_untuned"])
+        low, high = file["held_out"]["change_interval"]
+        self.assertEqual(file["beats_untuned"], high < 0)
+        self.assertLessEqual(low, high)
+        losses = {(x["kv_type"], x["fraction"]): x["kl"] for x in file["row_losses"]}
+        self.assertAlmostEqual(losses["f16", 1], 0, delta=1e-9)
+        self.assertLess(losses["q8_0", 1], losses["q4_0", 1])
+        plan = self.json("inspect", "-m", MODEL, "--tuning", out, "--kv-type", "auto", "--kv-cap",
+                         8192 * 23040 // 2, "--json")["plan"]
+        self.assertEqual(plan["tuning"]["path"], out)
+        self.assertEqual(plan["tuning"]["beats_untuned"], file["beats_untuned"])
+        self.assertEqual(plan["tuning"]["row_losses"], len(losses))
+        self.assertEqual(plan["kv_type"], min((kl, t) for (t, f), kl in losses.items()
+                                              if f == 0.5)[1])
+        self.fails(1, ["too short"], "tune", "-m", MODEL, "-f", text, "--tokens", 100000)
+        self.fails(2, ["--budgets"], "tune", "-m", MODEL, "-f", text, "--budgets", "25,100")
+
+    def test_tuning_that_does_not_fit_is_refused_by_name(self):
+        wrong = self.file("wrong.json", "{}")
+        self.fails(1, [wrong, "format"], "run", "-m", MODEL, "-p", "Hi", "--tuning", wrong)
+        described = self.json("inspect", "-m", MODEL, "--tuning", "auto", "--json")
+        self.assertIsNone(described["plan"]["tuning"])
 
 
 @needs_model

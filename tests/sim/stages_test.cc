@@ -103,6 +103,37 @@ TEST_P(Stages, ASplitModelComputesTheSame) {
   }
 }
 
+TEST_P(Stages, HeadWeightsAreThoseOfTheModelsLayers) {
+  const TinyModel model(kFiveLayers);
+  World world(model, GetParam());
+  ASSERT_NO_FATAL_FAILURE(OpenSplit(world));
+  const std::vector<StagePlan>& stages = world.engine->plan().stages;
+  ASSERT_EQ(stages.size(), 2u);
+  const uint32_t first = stages[1].first_layer * model.options().kv_heads;
+  std::mt19937 random(3);
+  const std::vector<uint32_t> ids = RandomIds(random, 400, model.vocab());
+  const auto rows = [&](std::vector<float> weights) {
+    SessionOptions asked;
+    asked.policy = "corm";
+    asked.recent = 16;
+    asked.kv_budget_bytes = 200000;
+    asked.head_weights = std::move(weights);
+    const auto session = MakeSession(world.engine, asked);
+    EXPECT_TRUE(Append(*session, ids).ok());
+    world.Check(*session);
+    return session->row_counts();
+  };
+  const std::vector<uint32_t> even = rows({});
+  EXPECT_EQ(rows(std::vector<float>(model.kv_head_total(), 1.0f)), even);
+  // The first head of the second stage gives up rows; the stage before it has its own pages.
+  std::vector<float> weights(model.kv_head_total(), 1.0f);
+  weights[first] = 4.0f;
+  const std::vector<uint32_t> moved = rows(weights);
+  EXPECT_LT(moved[first], even[first]);
+  EXPECT_EQ(std::vector(moved.begin(), moved.begin() + first),
+            std::vector(even.begin(), even.begin() + first));
+}
+
 TEST_P(Stages, TheCapHoldsOnTheDeviceWhileRowsLeaveBothStages) {
   const TinyModel model(kFiveLayers);
   World world(model, GetParam());

@@ -182,6 +182,66 @@ TEST(Cut, SparePagesGoToTheHeadThatLosesMostInTheLastBin) {
   EXPECT_EQ(cut->total, 32u);  // No byte of the three pages is wasted.
 }
 
+CutProblem ProblemOf(const World& world, uint32_t page_limit) {
+  CutProblem problem;
+  problem.counts = world.counts;
+  problem.ages = world.ages;
+  problem.page_limit = page_limit;
+  problem.row_limit = 0xffffffffu;
+  return problem;
+}
+
+TEST(Cut, WeightsOfOneChangeNothing) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 100; ++round) {
+    const World world = RandomWorld(random, 1 + random() % 20);
+    uint64_t pages = 0;
+    for (const uint32_t count : world.counts) pages += Pages(count);
+    CutProblem problem = ProblemOf(world, static_cast<uint32_t>(pages * 2 / 3));
+    problem.shared_by = round % 3;
+    const absl::StatusOr<Cut> without = SolveCut(problem);
+    const std::vector<float> ones(world.counts.size(), 1.0f);
+    problem.weights = ones;
+    const absl::StatusOr<Cut> with = SolveCut(problem);
+    ASSERT_EQ(with.ok(), without.ok());
+    if (with.ok()) {
+      EXPECT_EQ(with->evict, without->evict);
+    }
+  }
+}
+
+TEST(Cut, AWeightMultipliesTheAgesOfAHead) {
+  // Ages 1..512 in each of two heads, and room for 512 rows: equal heads keep 256 each. At weight 3
+  // rows of age a count as 3 a, so a third of what the other keeps stays.
+  World world;
+  for (int head = 0; head < 2; ++head) {
+    world.heads.emplace_back(512);
+    std::iota(world.heads.back().begin(), world.heads.back().end(), 1u);
+  }
+  world.Measure();
+  CutProblem problem = ProblemOf(world, 512 / kPageRows);
+  EXPECT_EQ(SolveCut(problem)->evict, (std::vector<uint32_t>{256, 256}));
+  for (const float weight : {3.0f, 1.0f / 3.0f}) {
+    const std::vector<float> weights = {weight, 1.0f};
+    problem.weights = weights;
+    const absl::StatusOr<Cut> cut = SolveCut(problem);
+    ASSERT_TRUE(cut.ok()) << cut.status();
+    EXPECT_EQ(cut->evict,
+              weight > 1 ? (std::vector<uint32_t>{384, 128}) : (std::vector<uint32_t>{128, 384}));
+  }
+}
+
+TEST(Cut, WeightsLeaveWhatIsPastTheNaturalAgeAlone) {
+  World world;
+  world.heads = {std::vector<uint32_t>(100, 900), std::vector<uint32_t>(100, 1100)};
+  world.Measure();
+  CutProblem problem = ProblemOf(world, 0xffffffffu);
+  problem.natural = true;
+  const std::vector<float> weights = {16.0f, 0.0625f};
+  problem.weights = weights;
+  EXPECT_EQ(SolveCut(problem)->evict, (std::vector<uint32_t>{0, 100}));
+}
+
 TEST(Cut, HeadsThatShareNothingHaveTheSameRoom) {
   std::mt19937 random(5);
   for (uint32_t shared_by : {1u, 2u, 3u}) {

@@ -54,6 +54,24 @@ TEST(Gguf, FileWithoutContentParses) {
   }
 }
 
+TEST(Gguf, FingerprintsTellFilesApart) {
+  const auto of = [](const char* name, float first, float last, size_t count) {
+    std::vector<float> values(count, 1.0f);
+    values.front() = first;
+    values.back() = last;
+    GgufWriter writer;
+    writer.AddString("general.name", name).AddTensorF32("weights", {count}, values);
+    const std::vector<std::byte> bytes = writer.Serialize();
+    return MustParse(bytes)->Fingerprint();
+  };
+  const uint64_t one = of("one", 1, 1, 256);
+  EXPECT_EQ(of("one", 1, 1, 256), one);
+  EXPECT_NE(of("two", 1, 1, 256), one);
+  EXPECT_NE(of("one", 2, 1, 256), one);
+  EXPECT_NE(of("one", 1, 1, 288), one);
+  EXPECT_EQ(of("one", 1, 2, 256), one);  // Not all of the weights are read.
+}
+
 TEST(Gguf, TensorsLieWhereTheyWereWritten) {
   for (const uint32_t alignment : {8u, 32u, 64u, 4096u}) {
     GgufWriter writer;

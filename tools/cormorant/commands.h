@@ -20,6 +20,7 @@ void AddRun(CLI::App& app, Chosen& chosen);
 void AddChat(CLI::App& app, Chosen& chosen);
 void AddBench(CLI::App& app, Chosen& chosen);
 void AddEval(CLI::App& app, Chosen& chosen);
+void AddTune(CLI::App& app, Chosen& chosen);
 void AddLogits(CLI::App& app, Chosen& chosen);
 void AddTokenize(CLI::App& app, Chosen& chosen);
 void AddTemplate(CLI::App& app, Chosen& chosen);

@@ -1,15 +1,13 @@
 // `cormorant eval`: what a cap and a policy cost in quality.
 //
 // Two engines read the same tokens in lockstep, teacher-forced: one keeps every row as f16, the
-// other works as the options say. From token M on, their next-token distributions are compared,
-// each position where the real text continues also by the likelihood of the real next token. Only
-// one chunk of the full engine's logits is held at a time.
+// other works as the options say. From token M on they are compared (lockstep.h). Only one chunk of
+// the full engine's logits is held at a time.
 #include <algorithm>
-#include <cstdio>
 
-#include "runtime/engine/divergence.h"
 #include "tools/cormorant/commands.h"
 #include "tools/cormorant/interrupt.h"
+#include "tools/cormorant/lockstep.h"
 #include "tools/cormorant/output.h"
 #include "tools/cormorant/scored_text.h"
 
@@ -24,34 +22,6 @@ struct EvalOptions {
   uint32_t chunk = 0;
 };
 
-/// The chunk both engines work on, and where its comparison goes.
-struct Lockstep {
-  const std::vector<uint32_t>* ids;  // May be longer than what is read: the next token is in there.
-  size_t begin = 0;                  // First token of the chunk.
-  size_t score_from = 0;
-  std::vector<float> full;  // Logits of the full engine, [chunk, vocab].
-  cormorant::Divergence divergence;
-};
-
-int KeepFull(void* user, size_t index, const float* logits, size_t vocab) {
-  Lockstep& step = *static_cast<Lockstep*>(user);
-  if (step.begin + index >= step.score_from) {
-    std::copy(logits, logits + vocab, step.full.begin() + static_cast<ptrdiff_t>(index * vocab));
-  }
-  return Interrupted() ? 1 : 0;
-}
-
-int Compare(void* user, size_t index, const float* logits, size_t vocab) {
-  Lockstep& step = *static_cast<Lockstep*>(user);
-  const size_t token = step.begin + index;
-  if (token >= step.score_from) {
-    std::optional<uint32_t> next;
-    if (token + 1 < step.ids->size()) next = (*step.ids)[token + 1];
-    step.divergence.Add(&step.full[index * vocab], logits, vocab, next);
-  }
-  return Interrupted() ? 1 : 0;
-}
-
 /// The full engine's options: the same model and device, nothing dropped, nothing rounded.
 EngineOptions FullOptions(const EngineOptions& chosen) {
   EngineOptions full = chosen;
@@ -61,9 +31,8 @@ EngineOptions FullOptions(const EngineOptions& chosen) {
   return full;
 }
 
-Json Result(const Lockstep& step, size_t tokens, const corm_engine* engine,
+Json Result(const cormorant::Divergence& d, size_t tokens, const corm_engine* engine,
             const corm_session* full, const corm_session* chosen) {
-  const cormorant::Divergence& d = step.divergence;
   const corm_kv_stats kv = KvStats(chosen);
   const corm_kv_stats kv_full = KvStats(full);
   const corm_memory_stats memory = MemoryStats(engine);
@@ -82,6 +51,7 @@ Json Result(const Lockstep& step, size_t tokens, const corm_engine* engine,
               {"kv_bytes_peak", memory.kv_peak},
               {"evicted_total", kv.evicted_total},
               {"evicted_forced", kv.evicted_forced},
+              {"kv_type", EngineInfo(engine).kv_type},
               {"chunk", EngineInfo(engine).prefill_chunk}};
 }
 
@@ -100,33 +70,32 @@ int Eval(EvalOptions options, const OutputOptions& output) {
   keep_all.evict = "none";
   const SessionPtr full_session = OpenSession(full.get(), keep_all);
 
-  const std::vector<uint32_t> ids = ReadScoredText(chosen.get(), options.text);
-  const size_t tokens = ScoredTokens(ids, options.text);
   Lockstep step;
-  step.ids = &ids;
+  step.ids = ReadScoredText(chosen.get(), options.text);
+  const size_t tokens = ScoredTokens(step.ids, options.text);
   step.score_from = options.score_from == UINT32_MAX ? tokens / 2 : options.score_from;
   if (step.score_from >= tokens) {
     throw Failure(kBadUsage, "--score-from " + std::to_string(step.score_from) +
                                  ": there are only " + std::to_string(tokens) + " tokens");
   }
-  for (const uint32_t id : ids) {
+  for (const uint32_t id : step.ids) {
     if (id < info.vocab) continue;
     throw Failure(kFailed, "token id " + std::to_string(id) + " is not in the vocabulary of " +
                                std::to_string(info.vocab));
   }
   const size_t chunk = std::max<uint32_t>(info.prefill_chunk, 1);
-  step.full.resize(std::min(chunk, tokens) * info.vocab);
+  cormorant::Divergence divergence;
   Progress progress(output, "evaluating");
   const InterruptScope scope;
   for (; step.begin < tokens; step.begin += chunk) {
     progress.Show(step.begin, tokens);
     const size_t count = std::min(chunk, tokens - step.begin);
-    const uint32_t* at = &ids[step.begin];
-    Check(corm_session_score(full_session.get(), at, count, &KeepFull, &step));
-    Check(corm_session_score(chosen_session.get(), at, count, &Compare, &step));
+    ReadFull(full_session.get(), count, step);
+    ReadOther(chosen_session.get(), count, step, divergence);
   }
   progress.Clear();
-  const Json result = Result(step, tokens, chosen.get(), full_session.get(), chosen_session.get());
+  const Json result =
+      Result(divergence, tokens, chosen.get(), full_session.get(), chosen_session.get());
   if (output.json) {
     PrintJson(result);
   } else {

@@ -123,6 +123,7 @@ void AddCommands(CLI::App& app, Chosen& chosen) {
   AddChat(app, chosen);
   AddBench(app, chosen);
   AddEval(app, chosen);
+  AddTune(app, chosen);
   AddLogits(app, chosen);
   AddTokenize(app, chosen);
   AddTemplate(app, chosen);

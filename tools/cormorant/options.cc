@@ -25,12 +25,13 @@ std::string CheckKvType(const std::string& text) {
   const auto known = [](const std::string& type) {
     return type == "f16" || type == "q8_0" || type == "q4_0";
   };
+  if (text == "auto") return "";
   const size_t colon = text.find(':');
   const bool right = colon == std::string::npos
                          ? known(text)
                          : known(text.substr(0, colon)) && known(text.substr(colon + 1));
   if (right) return "";
-  return "'" + text + "' is not a row type; use f16, q8_0 or q4_0, or K:V as q8_0:q4_0";
+  return "'" + text + "' is not a row type; use auto, f16, q8_0 or q4_0, or K:V as q8_0:q4_0";
 }
 
 void AddBytesOption(CLI::App& command, const std::string& name, uint64_t& bytes,
@@ -151,8 +152,15 @@ void AddEngineOptions(CLI::App& command, EngineOptions& options, bool model_requ
                  "Cap on all device memory of the engine; K M G are binary; 0: none (default)");
   AddBytesOption(command, "--kv-cap", options.kv_cap_bytes,
                  "Cap on the KV store alone, pages and their metadata; 0: none (default)");
-  add("--kv-type", options.kv_type, "Row type of the cache: f16, q8_0, q4_0 or K:V as q8_0:q4_0")
+  add("--kv-type", options.kv_type,
+      "Row type of the cache: f16, q8_0, q4_0 or K:V as q8_0:q4_0; auto: what loses least under "
+      "the cap")
       ->check(CLI::Validator(CheckKvType, ""))
+      ->capture_default_str();
+  add("--tuning", options.tuning,
+      "What `cormorant tune` found for the model: its file, auto for MODEL.tuning.json where that "
+      "is there, or off")
+      ->type_name("FILE|auto|off")
       ->capture_default_str();
   add("--ctx", options.context, "Positions to use; 0: as many as the model was trained on");
   add("--prefill-chunk", options.prefill_chunk, "Prompt tokens read in one step; 0: chosen");
@@ -327,6 +335,7 @@ corm_engine_options EngineOptionsFor(const EngineOptions& options) {
   api.memory_cap_bytes = options.mem_cap_bytes;
   api.kv_cap_bytes = options.kv_cap_bytes;
   api.kv_type = options.kv_type.c_str();
+  if (options.tuning != "off") api.tuning_path = options.tuning.c_str();
   api.context = options.context;
   api.prefill_chunk = options.prefill_chunk;
   api.all_logits = options.all_logits ? 1 : 0;
@@ -398,6 +407,8 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   api.reach = options.reach;
   api.fade = options.fade;
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
+  api.head_weights = options.head_weights.data();
+  api.head_weight_count = options.head_weights.size();
   api.pin_system_prompt = options.pin_prompt ? 1 : 0;
   api.recall = options.recall_compared ? CORM_RECALL_COMPARED
                : options.recall        ? CORM_RECALL_ALWAYS

@@ -31,6 +31,7 @@ struct EngineOptions {
   uint64_t mem_cap_bytes = 0;
   uint64_t kv_cap_bytes = 0;
   std::string kv_type = "f16";
+  std::string tuning = "off";
   uint32_t context = 0;
   uint32_t prefill_chunk = 0;
   bool all_logits = false;    // Set by commands, not by the user, like this:
@@ -46,6 +47,7 @@ struct CacheOptions {
   float scale = 0.0f;
   int32_t reach = -1, fade = -1;
   std::string head_budget;
+  std::vector<float> head_weights;  // Set by `tune`, not by the user.
   uint32_t interval = 0;
   uint32_t sinks = 4;
   bool recall = false, recall_compared = false;

@@ -106,7 +106,10 @@ typedef struct corm_engine_options {
   uint64_t memory_cap_bytes; /* On all device memory of this engine; 0: none. Layers that a GPU
                                 cannot hold under it stay on the CPU. */
   uint64_t kv_cap_bytes;     /* On the KV store alone, pages and their metadata; 0: none. */
-  const char* kv_type;       /* Of rows: "f16" (default), "q8_0", "q4_0", or K:V as "q8_0:q4_0". */
+  const char* kv_type;       /* Of rows: "f16" (default), "q8_0", "q4_0", K:V as "q8_0:q4_0", or
+                                "auto": what loses least under the cap, by the tuning's measured
+                                losses; without them f16 where all rows of the context fit, else
+                                q8_0. */
   uint32_t context;          /* Positions to use; 0: the model's own. More is refused. */
   uint32_t max_sessions;     /* Sessions that may exist at once; default 1. */
   uint32_t prefill_chunk;    /* Prompt tokens a step; 0: chosen for the cap. */
@@ -118,6 +121,12 @@ typedef struct corm_engine_options {
   uint32_t devices; /* At most so many devices of the backend, `device` the first, may hold the
                        model together: each takes some layers where one alone has too little memory.
                        0 (default): all that there are. */
+  /* What `cormorant tune` found for this model: the path of its file, "auto" for
+   * MODEL_PATH.tuning.json where that is there and fits, or NULL (default) for none. A file that is
+   * named and does not fit is CORM_INVALID_ARGUMENT. Sessions of its policy under a cap or budget
+   * take head weights and options from it that they do not set themselves, and kv_type "auto" its
+   * measured losses. */
+  const char* tuning_path;
 } corm_engine_options;
 CORM_API void corm_engine_options_init(corm_engine_options* options);
 
@@ -145,6 +154,8 @@ typedef struct corm_engine_info {
   const char* device;
   uint32_t host_layers; /* Of the layers, the last ones, on the CPU beside the device. */
   uint32_t devices;     /* That hold the other layers. */
+  const char* kv_type;  /* Of rows, as "q8_0:q4_0"; what "auto" came to. */
+  const char* tuning;   /* The file that tuning_path came to; "" for none. */
 } corm_engine_info;
 CORM_API void corm_engine_info_init(corm_engine_info* info);
 CORM_API corm_status corm_engine_get_info(const corm_engine* engine, corm_engine_info* info);
@@ -286,6 +297,12 @@ typedef struct corm_session_options {
    * models do not stand; to compare with. With policy "none" a session ends at the context, in any
    * case. NULL: "windowed". */
   const char* positions;
+  /* Of each KV head of each layer, [layers][kv_heads], in [1/16, 16]; NULL (default): those of the
+   * engine's tuning, else all 1. Where heads share room by the age of their rows (policies corm,
+   * corm-values, protected-lru and window), rows of a head count as so many times older: above 1
+   * the head gives up more of them. The order within a head stays. Copied by the call. */
+  const float* head_weights;
+  size_t head_weight_count; /* layers * kv_heads, or 0. */
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
