@@ -11,13 +11,6 @@
 #include "runtime/text/detokenizer.h"
 
 namespace cormorant {
-namespace {
-
-// Of an answer, to compare: enough to come to its point.
-constexpr uint32_t kDraftTokens = 16;
-
-}  // namespace
-
 void Conversation::Reset() {
   session_->Reset();
   messages_.clear();
@@ -146,18 +139,8 @@ absl::Status Conversation::ReadPieces(std::span<const Piece>* pieces, Session::P
   return status;
 }
 
-absl::Status Conversation::RecallBy(absl::string_view text, Session::Progress on_prompt,
-                                    GenerateResult* result) {
-  std::vector<uint32_t> ids;
-  CORM_RETURN_IF_ERROR(Encode(text, {}, &ids));
-  CORM_ASSIGN_OR_RETURN(const Session::Recalled recalled, session_->Recall(ids, on_prompt));
-  result->recalled_tokens = recalled.tokens_read;
-  result->recalled_rows = recalled.found.rows;
-  result->degraded = recalled.degraded;
-  return absl::OkStatus();
-}
-
-absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* result) {
+absl::Status Conversation::Read(const SamplerOptions& sampler, Session::Progress on_prompt,
+                                GenerateResult* result) {
   if (messages_.empty())
     return absl::FailedPreconditionError("the conversation has no messages yet");
   CORM_ASSIGN_OR_RETURN(const std::string text, Render(messages_.size(), true));
@@ -168,48 +151,12 @@ absl::Status Conversation::Read(Session::Progress on_prompt, GenerateResult* res
   const size_t before = session_->tokens().size();
   if (read_.empty()) begin_ = before;
   const std::vector<Piece> all = Split(text);
-  absl::Status status;
-  const absl::string_view rest = absl::string_view(text).substr(read_.size());
-  const bool recalls = session_->options().recall != RecallWhen::kNever;
-  if (recalls && !session_->tokens().empty() && !rest.empty()) {
-    status = RecallBy(rest, on_prompt, result);
-  }
+  absl::Status status = Recall(text, sampler, on_prompt, result);
   for (std::span<const Piece> pieces = all; status.ok() && !pieces.empty();) {
     status = ReadPieces(&pieces, on_prompt);
   }
   result->prompt_tokens = session_->tokens().size() - before;
   return status;
-}
-
-absl::StatusOr<Draft> Conversation::MakeDraft(const GenerateOptions& options,
-                                              Session::Progress on_prompt) {
-  CORM_ASSIGN_OR_RETURN(const std::string text, Render(messages_.size(), true));
-  const bool goes_on = !read_.empty() && absl::StartsWith(text, read_);
-  if (!goes_on || session_->stats().evicted_total == 0) return Draft();
-  std::vector<uint32_t> ids;
-  CORM_RETURN_IF_ERROR(Encode(absl::string_view(text).substr(read_.size()), {}, &ids));
-  // Message by message they may be a few more.
-  const size_t pieces = messages_.size() + 1 - ends_.size();
-  const auto tokens = static_cast<uint32_t>(ids.size() + 4 * pieces) + kDraftTokens;
-  if (!session_->Hold(tokens).ok()) return Draft();
-  const std::string read = read_;
-  const std::vector<std::optional<End>> ends = ends_;
-  const size_t before = session_->tokens().size();
-  const std::vector<Piece> all = Split(text);
-  absl::Status status;
-  for (std::span<const Piece> rest = all; status.ok() && !rest.empty();) {
-    status = ReadPieces(&rest, on_prompt);
-  }
-  absl::StatusOr<Draft> draft = Draft();
-  if (status.ok()) {
-    draft = session_->Begin(options.sampler, kDraftTokens);
-  } else {
-    draft = status;
-  }
-  read_ = read;
-  ends_ = ends;
-  const absl::Status rewound = session_->Rewind(before);
-  return rewound.ok() ? std::move(draft) : rewound;
 }
 
 absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progress on_prompt,
@@ -218,12 +165,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   CORM_RETURN_IF_ERROR(options.sampler.Validate());
   GenerateResult prompt;
   const double start = Now();
-  absl::StatusOr<Draft> draft = Draft();
-  if (session_->options().recall == RecallWhen::kCompared && !messages_.empty()) {
-    draft = MakeDraft(options, on_prompt);
-  }
-  absl::Status read = draft.status();
-  if (read.ok()) read = Read(on_prompt, &prompt);
+  const absl::Status read = Read(options.sampler, on_prompt, &prompt);
   prompt.prompt_seconds = Now() - start;
   if (!read.ok()) {
     *result = prompt;
@@ -233,10 +175,8 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   const size_t before = session_->tokens().size();
   Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
   std::string answer;
-  GenerateOptions compared = options;
-  compared.draft = &*draft;
   const absl::Status status = session_->Generate(
-      compared,
+      options,
       [&](uint32_t id, absl::string_view text) {
         absl::StrAppend(&answer, text);
         return on_token(id, text);
@@ -247,6 +187,8 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   result->recalled_tokens = prompt.recalled_tokens;
   result->recalled_rows = prompt.recalled_rows;
   result->degraded = prompt.degraded;
+  result->draft_divergence = prompt.draft_divergence;
+  result->returned = prompt.returned;
   if (session_->tokens().size() == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);

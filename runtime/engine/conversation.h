@@ -82,18 +82,26 @@ class Conversation {
   void Forget();
   void Erase(const Unit& unit);
   absl::StatusOr<std::string> Render(size_t messages, bool add_generation_prompt);
-  absl::Status Read(Session::Progress on_prompt, GenerateResult* result);
-  /// How the answer would begin if nothing was recalled; nothing is kept of it. No tokens where a
-  /// recall has nothing to do, or what is new cannot be read and taken back.
-  absl::StatusOr<Draft> MakeDraft(const GenerateOptions& options, Session::Progress on_prompt);
+  absl::Status Read(const SamplerOptions& sampler, Session::Progress on_prompt,
+                    GenerateResult* result);
   bool IsPinned(size_t index) const;
   /// What of the whole text is not read yet; the last piece prompts for an answer.
   std::vector<Piece> Split(absl::string_view text);
   /// Reads pieces from the first on, as many as are pinned alike, and takes them off.
   absl::Status ReadPieces(std::span<const Piece>* pieces, Session::Progress on_prompt);
   absl::Status CheckPins(const Piece& piece, std::span<const uint32_t> ids) const;
-  absl::Status RecallBy(absl::string_view text, Session::Progress on_prompt,
+  /// Brings back what the part of `text` that is not read needs of what was dropped, where options
+  /// say so. What is compared are the beginnings of answers before and after; where they are far
+  /// apart, the second looks as well.
+  absl::Status Recall(absl::string_view text, const SamplerOptions& sampler,
+                      Session::Progress on_prompt, GenerateResult* result);
+  absl::Status RecallBy(std::span<const uint32_t> ids, Session::Progress on_prompt,
                         GenerateResult* result);
+  /// How the answer to `text`, of which about so many tokens are not read, would begin now; nothing
+  /// is kept of it. Empty where nothing was dropped yet, or there is not room for all of it at
+  /// once.
+  absl::StatusOr<Draft> MakeDraft(absl::string_view text, size_t tokens,
+                                  const SamplerOptions& sampler, Session::Progress on_prompt);
   /// Encodes text that follows `before`, on top of what is read.
   absl::Status Encode(absl::string_view text, std::span<const uint32_t> before,
                       std::vector<uint32_t>* ids) const;

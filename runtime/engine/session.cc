@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "platform/clock.h"
 #include "runtime/base/status.h"
-#include "runtime/engine/divergence.h"
 #include "runtime/engine/shadow.h"
 #include "runtime/text/detokenizer.h"
 
@@ -94,27 +93,6 @@ bool HandOut(const Request& request, size_t at, Session::OnLogits on_logits) {
   }
   return true;
 }
-
-// An answer that is so far from its draft, in nats at one token, needed what was recalled; measured
-// in docs/decisions/0023-returns.md.
-constexpr double kReturned = 0.1;
-
-/// How far an answer is from its draft, up to the first token in which they differ.
-class DraftComparison {
- public:
-  explicit DraftComparison(const Draft* draft) : draft_(draft) {}
-  bool goes_on() const { return draft_ != nullptr && at_ < draft_->ids.size(); }
-  void Add(std::span<const float> logits, uint32_t chosen) {
-    divergence_.Add(logits.data(), draft_->logits[at_].data(), logits.size(), std::nullopt);
-    at_ = chosen == draft_->ids[at_] ? at_ + 1 : draft_->ids.size();
-  }
-  double most() const { return divergence_.KlMax(); }
-
- private:
-  const Draft* const draft_;
-  size_t at_ = 0;
-  Divergence divergence_;
-};
 
 }  // namespace
 
@@ -324,7 +302,7 @@ absl::StatusOr<Session::Recalled> Session::Recall(std::span<const uint32_t> ids,
   return ReadAgain(question, progress);
 }
 
-void Session::Return(double divergence) {
+void Session::Returned(double divergence) {
   engine_->Tell(EngineEvent::kReturned,
                 absl::StrCat("the conversation has returned to what was dropped: what may be said "
                              "next differs by ",
@@ -470,11 +448,9 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
   *result = GenerateResult{};
   CORM_RETURN_IF_ERROR(options.sampler.Validate());
   const double start = Now();
-  DraftComparison comparison(options.draft);
   const auto stop = [&](StopReason reason, absl::Status status) {
     result->stop_reason = reason;
     result->decode_seconds = Now() - start;
-    result->draft_divergence = comparison.most();
     return status;
   };
   const auto failed = [&](const absl::Status& status) {
@@ -485,8 +461,7 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
   Detokenizer detokenizer(tokenizer, LastToken());
   std::string text;
   for (bool is_last = false; !is_last;) {
-    const bool is_top_enough =
-        shadow_ == nullptr && !comparison.goes_on() && sampler.TopSuffices(tokens_);
+    const bool is_top_enough = shadow_ == nullptr && sampler.TopSuffices(tokens_);
     const absl::Status read = ReadPending(is_top_enough ? WantLogits::kTop : WantLogits::kLast);
     if (!read.ok()) return failed(read);
     if (logits_.empty() && !(is_top_enough && !top_.empty())) {
@@ -494,16 +469,8 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
                   absl::FailedPreconditionError(
                       "there is nothing to go on from; append tokens or a message first"));
     }
-    const std::vector<float> compared = comparison.goes_on() ? logits_ : std::vector<float>();
     const uint32_t id =
         logits_.empty() ? sampler.Sample(top_, tokens_) : sampler.Sample(logits_, tokens_);
-    if (!compared.empty()) {
-      comparison.Add(compared, id);
-      if (comparison.most() >= kReturned && !result->returned) {
-        result->returned = true;
-        Return(comparison.most());
-      }
-    }
     ForgetLogits();
     pending_.push_back(id);
     tokens_.push_back(id);

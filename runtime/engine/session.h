@@ -58,17 +58,20 @@ struct SessionOptions {
   PositionRule positions = PositionRule::kWindowed;
 };
 
-/// The beginning of an answer that is not given, to compare with the one that is.
-struct Draft {
-  std::vector<uint32_t> ids;
-  std::vector<std::vector<float>> logits;  // By which each of ids was chosen.
-};
-
 struct GenerateOptions {
   SamplerOptions sampler;
   uint64_t max_tokens = 0;  // 0: until the model ends its turn.
   bool ignore_end = false;
-  const Draft* draft = nullptr;  // Compared with the answer, up to where they differ.
+};
+
+/// The beginning of an answer that is taken back.
+struct Draft {
+  std::vector<uint32_t> ids;
+  std::vector<std::vector<float>> logits;  // By which each of ids was chosen.
+
+  /// KL(this || other) in nats after the token where it is greatest, of those before the first that
+  /// differs; 0 where one is empty.
+  double DivergenceFrom(const Draft& other) const;
 };
 
 enum class StopReason : int32_t { kEnd = 0, kLength = 1, kCancelled = 2, kCap = 3 };
@@ -78,7 +81,7 @@ struct GenerateResult {
   uint64_t generated_tokens = 0;
   uint64_t recalled_tokens = 0;   // Read again, by Recall().
   uint64_t recalled_rows = 0;     // That came back from copies and were needed.
-  double draft_divergence = 0.0;  // Greatest KL(answer || draft) of a token, in nats.
+  double draft_divergence = 0.0;  // Of drafts before and after the recall, in nats.
   bool returned = false;          // It is as great as when a draft lacks what was dropped.
   bool degraded = false;          // What was dropped could not come back for the question.
   double prompt_seconds = 0.0;
@@ -123,6 +126,9 @@ class Session {
   /// Begins an answer that is to be taken back: at most `tokens` tokens, as Generate() would give
   /// them. Hold() first, and Rewind() after, on an error too.
   absl::StatusOr<Draft> Begin(const SamplerOptions& options, uint32_t tokens);
+  /// The conversation has returned to what was dropped, by so many nats: the application is told,
+  /// and less is dropped on its own account from now on.
+  void Returned(double divergence);
   /// So many tokens can be read next and taken back at no cost, until Rewind(). RESOURCE_EXHAUSTED
   /// when there is no room for all of them at once.
   absl::Status Hold(uint32_t tokens);
@@ -211,8 +217,6 @@ class Session {
   absl::Status Probe(std::span<const uint32_t> question, absl::FunctionRef<bool()> after_step);
   absl::StatusOr<Recalled> LookBack(std::span<const uint32_t> question, Progress progress);
   absl::StatusOr<Recalled> ReadAgain(std::span<const uint32_t> question, Progress progress);
-  /// An answer needed what was dropped: less is dropped from now on.
-  void Return(double divergence);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
   /// Remembers the logits after the last token of a request that has them.

@@ -173,7 +173,8 @@ TEST_F(ApiReturns, AnAnswerThatNeedsWhatWasDroppedIsTold) {
   EXPECT_EQ(result.returned, 1);
   EXPECT_GE(result.draft_divergence, 0.1);
   EXPECT_EQ(result.degraded, 0);
-  EXPECT_EQ(events, (std::vector<int32_t>{CORM_EVENT_RECALLED, CORM_EVENT_RETURNED}));
+  EXPECT_EQ(events,
+            (std::vector<int32_t>{CORM_EVENT_RECALLED, CORM_EVENT_RETURNED, CORM_EVENT_RECALLED}));
   EXPECT_EQ(Stats().tokens, before + result.prompt_tokens + result.generated_tokens + 1)
       << "the draft is gone; the token that ends the turn is not counted";
   EXPECT_EQ(Stats().frozen, 0) << "under a cap rows leave for room only";

@@ -81,8 +81,8 @@ enum {
   CORM_EVENT_MEMORY_SHORT = 3,    /* Other programs have taken device memory planned with. */
   CORM_EVENT_RECALLED = 4,  /* A recall has looked through the copies on the host. */
   CORM_EVENT_READ_AGAIN = 5, /* A recall has read a session's tokens again, for want of copies. */
-  CORM_EVENT_RETURNED = 6, /* An answer needs what was dropped before: without the recall it would
-                              have gone on differently (CORM_RECALL_COMPARED). */
+  CORM_EVENT_RETURNED = 6, /* An answer needs what was dropped before: without a recall it would go
+                              on differently (CORM_RECALL_COMPARED). */
   /* After that, where rows leave on their own account, without a cap: */
   CORM_EVENT_FROZEN = 7,  /* They do not for the next 512 tokens. */
   CORM_EVENT_RELAXED = 8, /* It happened again in these: they stay twice as long from now on. */
@@ -234,10 +234,11 @@ enum {
   CORM_RECALL_NEVER = 0,
   CORM_RECALL_ALWAYS = 1, /* corm_session_reply() begins with corm_session_recall() of what it
                              reads. */
-  /* The same, and tells whether it made a difference. Before it the first 16 tokens of an answer
-   * are drafted, and taken back; then the answer is compared with them. Where one is far from the
-   * other there is a CORM_EVENT_RETURNED, and `returned` in the result. Takes the time of the
-   * draft besides. There is none where a reply has not room for the question and it at once. */
+  /* The same, and tells whether it made a difference: the first 16 tokens of the answer are drafted
+   * before and after, and taken back. Where the drafts are far apart there is a
+   * CORM_EVENT_RETURNED, and `returned` in the result, and the second draft is recalled by as well.
+   * Takes the time of the drafts besides, in each of which what is new is read. None are made where
+   * there is not room for it at once. */
   CORM_RECALL_COMPARED = 2
 };
 typedef struct corm_session_options {
@@ -421,9 +422,9 @@ typedef struct corm_generate_result {
   int32_t stop_reason;
   uint64_t recalled_tokens; /* Read again for this answer (recall); in prompt_seconds as well. */
   uint64_t recalled_rows;   /* That came back from copies and that the question attended to. */
-  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(answer || draft) in nats after the token
-                               where it is greatest, of those before the first that differs. */
-  int32_t returned;         /* Non-zero: it is 0.1 or more: the answer needs what was recalled. */
+  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(draft after || draft before), in nats, after
+                               the token where it is greatest, up to the first that differs. */
+  int32_t returned;         /* Non-zero: it is 0.1 or more: the answer needs what was dropped. */
   int32_t degraded;         /* Non-zero: a recall was wanted and could not be (CORM_EVENT_DEGRADED);
                                the answer may lack what was said before. */
 } corm_generate_result;
