@@ -27,7 +27,8 @@ double FractionOf(const EnginePlan& plan, const EngineOptions& options) {
          rows.heads() / plan.context / options.max_sessions;
 }
 
-/// The plan whose rows lose least by measure; nothing where none of their types was measured.
+/// The plan whose rows lose least by measure; nothing where one of their types was not measured
+/// with so little room.
 const EnginePlan* LeastLoss(const std::vector<EnginePlan>& plans, const EngineOptions& options,
                             const Tuning& tuning) {
   // Fewer bits may fill less of the cap: all are compared at what the cap allows.
@@ -37,7 +38,8 @@ const EnginePlan* LeastLoss(const std::vector<EnginePlan>& plans, const EngineOp
   double least = 0;
   for (const EnginePlan& plan : plans) {
     const std::optional<double> loss = tuning.LossOf(plan.kv_type, fraction);
-    if (!loss.has_value() || (best != nullptr && *loss >= least)) continue;
+    if (!loss.has_value()) return nullptr;
+    if (best != nullptr && *loss >= least) continue;
     best = &plan;
     least = *loss;
   }

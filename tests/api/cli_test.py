@@ -502,7 +502,7 @@ class Measure(CliTest):
 
     def test_tune_writes_what_the_engine_reads(self):
         text, out = self.file("t", TEXT * 4), str(pathlib.Path(self.folder.name) / "tuning.json")
-        ask = ("tune", "-m", MODEL, "-f", text, "--tokens", 256, "--stretches", 1, "--budgets", 50,
+        ask = ("tune", "-m", MODEL, "-f", text, "--tokens", 320, "--stretches", 1, "--budgets", 50,
                "--evaluations", 3, "--seed", 5, "--out", out, "--json")
         file = self.json(*ask)
         self.assertEqual(json.loads(pathlib.Path(out).read_text()), file)
@@ -517,7 +517,7 @@ class Measure(CliTest):
         self.assertAlmostEqual(losses["f16", 1], 0, delta=1e-9)
         self.assertLess(losses["q8_0", 1], losses["q4_0", 1])
         plan = self.json("inspect", "-m", MODEL, "--tuning", out, "--kv-type", "auto", "--kv-cap",
-                         8192 * 23040 // 2, "--json")["plan"]
+                         8192 * 23040 * 51 // 100, "--json")["plan"]
         self.assertEqual(plan["tuning"]["path"], out)
         self.assertEqual(plan["tuning"]["beats_untuned"], file["beats_untuned"])
         self.assertEqual(plan["tuning"]["row_losses"], len(losses))

@@ -165,6 +165,8 @@ TEST_F(ApiTuning, RowsOfTypeAutoFollowTheCapAndTheMeasures) {
   EXPECT_EQ(type(), "f16");
   Json file = Fitting();
   file["row_losses"] = {{{"kv_type", "q4_0"}, {"fraction", 1.0}, {"kl", 0.1}},
+                        {{"kv_type", "q8_0"}, {"fraction", 1.0}, {"kl", 0.3}},
+                        {{"kv_type", "q8_0:q4_0"}, {"fraction", 1.0}, {"kl", 0.4}},
                         {{"kv_type", "f16"}, {"fraction", 1.0}, {"kl", 0.2}}};
   Write(file);
   EXPECT_EQ(type(), "q4_0");
