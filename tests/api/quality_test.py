@@ -33,7 +33,9 @@ import book
 import cases
 import evaluate
 import intervals
+import laboratory
 import results
+import returns
 import runtime
 import tasks
 from configuration import Configuration
@@ -127,6 +129,51 @@ class Divergence(unittest.TestCase):
         early = {**answer, "correct": False, "label": results.BEFORE}
         gate = results.gate_of([{"answers": [early, answer]}])
         self.assertEqual((gate["accuracy"], gate["questions"], gate["shown"]), (1.0, 1, True))
+
+
+class Laboratory(unittest.TestCase):
+    def test_where_nothing_is_dropped_all_policies_are_one(self):
+        plan = laboratory.Plan(None, None, None, (), ("corm", "window"), (100.0, 25.0), ("q8_0",),
+                               (), 0, 0, 1)
+        run = []
+
+        def record(configuration):
+            run.append(configuration)
+            return {"of": configuration, "evicted": 0 if configuration.budget != 25 else 7}
+
+        records = laboratory.each(plan, record)
+        self.assertEqual(len(records), len(plan.configurations()))
+        self.assertEqual([c.policy for c in run if c.budget == 100], ["corm"])
+        self.assertEqual([c.policy for c in run if c.budget == 25], ["corm", "window"])
+
+    def test_a_reference_may_have_rows_of_its_own(self):
+        def records(kl):
+            return [{"task": "book", "case": 0, "kl": np.full(128, kl), "delta_nll": np.zeros(128),
+                     "same_first": np.ones(128), "cap": 1, "peak": 1, "full": 2, "rows_kept": 0.5,
+                     "evicted": 3, "tokens": 256, "chunk": 32}]
+
+        ran = {Configuration("f16", 0, "none"): records(0.0),
+               Configuration("q8_0", 25, "corm"): records(0.1),
+               Configuration("f16", 25, "h2o"): records(0.4),
+               Configuration("f16", 25, "corm"): records(0.2)}
+        for reference, ratio in (("corm", 2), ("corm@q8_0", 4)):
+            found = results.gather(ran, ["book"], reference, 1)["results"]
+            own = next(r for r in found if r["policy"] == "h2o")
+            self.assertAlmostEqual(own["metrics"]["kl"]["ratio"], ratio)
+
+    def test_returns_are_what_only_the_full_cache_answers(self):
+        def turn(value, full, corm, divergence):
+            way = {"divergence": divergence, "told": divergence >= 0.1, "dropped": True}
+            return {"value": value, "none": {"right": full}, "corm": {"right": corm},
+                    "corm+compared": {**way, "right": True}}
+
+        said = returns.report([turn("1", True, False, 0.9), turn("2", True, False, 0.05),
+                               turn("3", True, True, 0.0), turn("", False, False, 0.2),
+                               turn("", False, False, 0.01)])
+        self.assertIn("rightly: 3; returns of these: 2; other turns: 2", said)
+        self.assertIn("AUROC: 0.750", said)
+        self.assertIn("told, by the library: 1 of 2 (50.0 %); falsely: 1 of 2 (50.0 %)", said)
+        self.assertIn("corm: 1 of 3", said)
 
 
 class Cases(unittest.TestCase):
