@@ -104,6 +104,7 @@ absl::Status Session::Rewind(size_t to) {
     return absl::InvalidArgumentError(
         absl::StrCat("a session of ", tokens_.size(), " tokens cannot be rewound to ", to));
   }
+  engine_->Exclusively([&] { cache_->Release(); });
   if (to == tokens_.size()) return absl::OkStatus();
   // The last token will be read again, for the logits after it.
   if (shadow_ != nullptr) shadow_->Rewind(to - std::min<size_t>(to, 1));
@@ -113,7 +114,6 @@ absl::Status Session::Rewind(size_t to) {
   GoOnFromLastToken();
   bool is_done = false;
   engine_->Exclusively([&] {
-    cache_->Release();
     const size_t read = cache_->clock();
     const auto take_back = [&](size_t kept) {
       return read <= kept || cache_->TakeBack(static_cast<uint32_t>(read - kept)).value_or(false);

@@ -116,6 +116,21 @@ TEST_P(Returns, WhatIsReadUnderAHoldCanBeTakenBackUnderACap) {
   EXPECT_EQ(session->next_position(), log.size());
 }
 
+TEST_P(Returns, AHoldUnderWhichNothingWasReadEndsToo) {
+  const std::shared_ptr<Engine> engine = Open(Options(model_, GetParam()));
+  SessionOptions asked;
+  asked.policy = "window";
+  asked.window = 40;
+  asked.interval = 1;
+  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  ASSERT_TRUE(Append(*session, Ids(100)).ok());
+  const uint64_t rows = session->stats().rows;
+  ASSERT_TRUE(session->Hold(20).ok());
+  ASSERT_TRUE(session->Rewind(100).ok());
+  ASSERT_TRUE(Append(*session, Ids(100)).ok());
+  EXPECT_LE(session->stats().rows, rows) << "rows leave again";
+}
+
 TEST_P(Returns, ARecallThatMayNotReadSoMuchSaysSo) {
   EngineOptions options = Options(model_, GetParam());
   options.prefill_chunk = 32;
