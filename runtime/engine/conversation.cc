@@ -11,6 +11,7 @@
 #include "runtime/text/detokenizer.h"
 
 namespace cormorant {
+
 void Conversation::Reset() {
   session_->Reset();
   messages_.clear();
@@ -139,6 +140,14 @@ absl::Status Conversation::ReadPieces(std::span<const Piece>* pieces, Session::P
   return status;
 }
 
+absl::Status Conversation::ReadAll(absl::string_view text, Session::Progress on_prompt) {
+  const std::vector<Piece> all = Split(text);
+  for (std::span<const Piece> pieces = all; !pieces.empty();) {
+    CORM_RETURN_IF_ERROR(ReadPieces(&pieces, on_prompt));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Conversation::Read(const SamplerOptions& sampler, Session::Progress on_prompt,
                                 GenerateResult* result) {
   if (messages_.empty())
@@ -150,11 +159,8 @@ absl::Status Conversation::Read(const SamplerOptions& sampler, Session::Progress
   }
   const size_t before = session_->tokens().size();
   if (read_.empty()) begin_ = before;
-  const std::vector<Piece> all = Split(text);
   absl::Status status = Recall(text, sampler, on_prompt, result);
-  for (std::span<const Piece> pieces = all; status.ok() && !pieces.empty();) {
-    status = ReadPieces(&pieces, on_prompt);
-  }
+  if (status.ok()) status = ReadAll(text, on_prompt);
   result->prompt_tokens = session_->tokens().size() - before;
   return status;
 }
@@ -163,32 +169,27 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
                                  Session::OnToken on_token, GenerateResult* result) {
   *result = GenerateResult{};
   CORM_RETURN_IF_ERROR(options.sampler.Validate());
-  GenerateResult prompt;
   const double start = Now();
-  const absl::Status read = Read(options.sampler, on_prompt, &prompt);
-  prompt.prompt_seconds = Now() - start;
+  const absl::Status read = Read(options.sampler, on_prompt, result);
+  result->prompt_seconds = Now() - start;
   if (!read.ok()) {
-    *result = prompt;
     result->stop_reason = absl::IsCancelled(read) ? StopReason::kCancelled : StopReason::kCap;
     return read;
   }
   const size_t before = session_->tokens().size();
   Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
   std::string answer;
+  GenerateResult generated;
   const absl::Status status = session_->Generate(
       options,
       [&](uint32_t id, absl::string_view text) {
         absl::StrAppend(&answer, text);
         return on_token(id, text);
       },
-      result);
-  result->prompt_tokens = prompt.prompt_tokens;
-  result->prompt_seconds = prompt.prompt_seconds;
-  result->recalled_tokens = prompt.recalled_tokens;
-  result->recalled_rows = prompt.recalled_rows;
-  result->degraded = prompt.degraded;
-  result->draft_divergence = prompt.draft_divergence;
-  result->returned = prompt.returned;
+      &generated);
+  result->generated_tokens = generated.generated_tokens;
+  result->decode_seconds = generated.decode_seconds;
+  result->stop_reason = generated.stop_reason;
   if (session_->tokens().size() == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);

@@ -89,6 +89,8 @@ class Conversation {
   std::vector<Piece> Split(absl::string_view text);
   /// Reads pieces from the first on, as many as are pinned alike, and takes them off.
   absl::Status ReadPieces(std::span<const Piece>* pieces, Session::Progress on_prompt);
+  /// Reads what of the whole text is not read yet.
+  absl::Status ReadAll(absl::string_view text, Session::Progress on_prompt);
   absl::Status CheckPins(const Piece& piece, std::span<const uint32_t> ids) const;
   /// Brings back what the part of `text` that is not read needs of what was dropped, where options
   /// say so. What is compared are the beginnings of answers before and after; where they are far

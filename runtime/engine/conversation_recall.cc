@@ -69,17 +69,9 @@ absl::StatusOr<Draft> Conversation::MakeDraft(absl::string_view text, size_t tok
   const std::string read = read_;
   const std::vector<std::optional<End>> ends = ends_;
   const size_t before = session_->tokens().size();
-  const std::vector<Piece> all = Split(text);
-  absl::Status status;
-  for (std::span<const Piece> rest = all; status.ok() && !rest.empty();) {
-    status = ReadPieces(&rest, on_prompt);
-  }
-  absl::StatusOr<Draft> draft = Draft();
-  if (status.ok()) {
-    draft = session_->Begin(sampler, kDraftTokens);
-  } else {
-    draft = status;
-  }
+  const absl::Status status = ReadAll(text, on_prompt);
+  absl::StatusOr<Draft> draft =
+      status.ok() ? session_->Begin(sampler, kDraftTokens) : absl::StatusOr<Draft>(status);
   read_ = read;
   ends_ = ends;
   const absl::Status rewound = session_->Rewind(before);

@@ -287,14 +287,11 @@ absl::StatusOr<Session::Recalled> Session::Recall(std::span<const uint32_t> ids,
     }
   }
   if (tokens_.size() > options_.reread_most) {
-    engine_->Tell(
-        EngineEvent::kDegraded,
-        absl::StrCat("what was dropped does not come back for this question: not all of it "
-                     "has copies on the host, and ",
-                     tokens_.size(),
-                     " tokens are more "
-                     "than ",
-                     options_.reread_most, " that may be read again"));
+    engine_->Tell(EngineEvent::kDegraded,
+                  absl::StrCat("what was dropped does not come back for this question: not all of "
+                               "it has copies on the host, and ",
+                               tokens_.size(), " tokens are more than ", options_.reread_most,
+                               " that may be read again"));
     Recalled recalled;
     recalled.degraded = true;
     return recalled;
@@ -311,8 +308,7 @@ void Session::Returned(double divergence) {
   engine_->Exclusively([&] { easing = cache_->Ease(); });
   if (easing == Easing::kFrozen) {
     engine_->Tell(EngineEvent::kFrozen, absl::StrCat("for ", SessionCache::kFreezeTokens,
-                                                     " tokens rows leave for room "
-                                                     "only"));
+                                                     " tokens rows leave for room only"));
   } else if (easing == Easing::kRelaxed) {
     engine_->Tell(EngineEvent::kRelaxed, "rows stay twice as long from now on");
   }

@@ -45,10 +45,7 @@ SessionCache::~SessionCache() {
 void SessionCache::Detach() {
   NoteForgotten(DropCause::kLost);
   parts_.clear();
-  clock_ = next_position_ = last_natural_ = observed_ = in_order_ = 0;
-  frozen_until_ = 0;
-  holds_ = false;
-  evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
+  Clear();
 }
 
 void SessionCache::Attach(std::span<KvStore* const> stores) {

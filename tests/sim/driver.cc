@@ -114,6 +114,14 @@ bool AllFinite(std::span<const float> values) {
   return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
 }
 
+std::vector<std::vector<uint32_t>> RowsOf(const Session& session) {
+  std::vector<std::vector<uint32_t>> positions;
+  for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
+    positions.push_back(*session.ResidentPositions(h));
+  }
+  return positions;
+}
+
 uint64_t PagesOf(const Session& session) {
   const EnginePlan& plan = session.engine().plan();
   const uint64_t table_bytes = uint64_t{plan.geometry.heads()} * plan.geometry.pages_per_head * 4;

@@ -49,6 +49,8 @@ bool AllFinite(std::span<const float> values);
 
 /// Caps, ledger, pages and counts of an engine and of all its sessions. Null sessions are skipped.
 void CheckInvariants(const Engine& engine, std::span<const Session* const> sessions);
+/// Positions that each head of a session holds.
+std::vector<std::vector<uint32_t>> RowsOf(const Session& session);
 /// Pages a session holds, by its own statistics.
 uint64_t PagesOf(const Session& session);
 

@@ -26,13 +26,13 @@ class Returns : public ::testing::TestWithParam<const char*> {
   std::vector<EngineEvent> events_;
 };
 
-/// Positions that each head of a session holds.
-std::vector<std::vector<uint32_t>> RowsOf(const Session& session) {
-  std::vector<std::vector<uint32_t>> positions;
-  for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
-    positions.push_back(*session.ResidentPositions(h));
-  }
-  return positions;
+/// Rows leave on their own account, after every token.
+SessionOptions OfWindow() {
+  SessionOptions options;
+  options.policy = "window";
+  options.window = 40;
+  options.interval = 1;
+  return options;
 }
 
 bool GoOn(uint64_t /*done*/, uint64_t /*total*/) {
@@ -118,11 +118,7 @@ TEST_P(Returns, WhatIsReadUnderAHoldCanBeTakenBackUnderACap) {
 
 TEST_P(Returns, AHoldUnderWhichNothingWasReadEndsToo) {
   const std::shared_ptr<Engine> engine = Open(Options(model_, GetParam()));
-  SessionOptions asked;
-  asked.policy = "window";
-  asked.window = 40;
-  asked.interval = 1;
-  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  const std::unique_ptr<Session> session = MakeSession(engine, OfWindow());
   ASSERT_TRUE(Append(*session, Ids(100)).ok());
   const uint64_t rows = session->stats().rows;
   ASSERT_TRUE(session->Hold(20).ok());
@@ -156,11 +152,7 @@ TEST_P(Returns, ARecallThatMayNotReadSoMuchSaysSo) {
 
 TEST_P(Returns, AReturnEasesWhatIsDropped) {
   const std::shared_ptr<Engine> engine = OpenNoting(Options(model_, GetParam()));
-  SessionOptions asked;
-  asked.policy = "window";
-  asked.window = 40;
-  asked.interval = 1;
-  const std::unique_ptr<Session> session = MakeSession(engine, asked);
+  const std::unique_ptr<Session> session = MakeSession(engine, OfWindow());
   ASSERT_TRUE(Append(*session, Ids(100)).ok());
   const auto most_rows = [&] {
     const std::vector<uint32_t> counts = session->row_counts();

@@ -57,15 +57,6 @@ TEST_P(SessionLimits, WithoutEvictionTheContextEndsInAnErrorThatLosesNothing) {
   EXPECT_EQ(Continue(*session, 12), std::vector<uint32_t>(log.begin() + 500, log.begin() + 512));
 }
 
-/// Positions that each head of a session holds.
-std::vector<std::vector<uint32_t>> RowsOf(const Session& session) {
-  std::vector<std::vector<uint32_t>> positions;
-  for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
-    positions.push_back(*session.ResidentPositions(h));
-  }
-  return positions;
-}
-
 TEST_P(SessionLimits, ARecallReadsEverythingAgainAndKeepsWhatTheQuestionSees) {
   EngineOptions options = Options(model_, GetParam());
   options.prefill_chunk = 32;

@@ -20,10 +20,10 @@ import time
 import numpy as np
 
 import intervals
+import report
 import runtime
 from book import log_sum_exp
-
-BLOCK = 64
+from results import BLOCK
 
 
 class Run:
@@ -84,13 +84,13 @@ def compare(runs: list[dict], seed: int) -> list[dict]:
 
 
 def table(figures: list[dict]) -> str:
-    lines = ["| KV cap | positions | tokens | perplexity | ratio to the first | 95 % |",
-             "|---|---|---|---|---|---|"]
+    head = ["KV cap", "positions", "tokens", "perplexity", "ratio to the first", "95 %"]
+    rows = []
     for f in figures:
         low, high = f["ratio_interval"]
-        lines.append(f"| {f['cap']} | {f['way']} | {f['at']:,} | {f['perplexity']:.2f} | "
-                     f"{f['ratio']:.4f} | {low:.4f} to {high:.4f} |")
-    return "\n".join(lines)
+        rows.append([str(f["cap"]), f["way"], f"{f['at']:,}", f"{f['perplexity']:.2f}",
+                     f"{f['ratio']:.4f}", f"{low:.4f} to {high:.4f}"])
+    return "\n".join(report.table(head, rows)).rstrip()
 
 
 def numbers(text: str) -> list[int]:
