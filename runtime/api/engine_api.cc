@@ -93,6 +93,7 @@ absl::StatusOr<SessionOptions> ToSessionOptions(const corm_session_options* opti
   if (read.positions != nullptr) {
     CORM_ASSIGN_OR_RETURN(out.positions, ParsePositionRule(read.positions));
   }
+  out.follows_room = read.controller != 0;
   if (read.head_weight_count > 0) {
     if (read.head_weights == nullptr) {
       return absl::InvalidArgumentError("head_weights is NULL and head_weight_count is not 0");
@@ -286,6 +287,7 @@ void corm_session_options_init(corm_session_options* options) {
   options->pin_system_prompt = 1;
   options->host_copy_seconds = 3600.0;
   options->reread_most = UINT64_MAX;
+  options->controller = 1;
   options->reach = -1;
   options->fade = -1;
 }
@@ -459,6 +461,7 @@ corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* s
     out.returned_total = now.returned_total;
     out.frozen = now.is_frozen ? 1 : 0;
     out.relaxed = now.relaxed;
+    out.adjusted = now.adjusted;
     out.next_position = s.next_position();
     out.mode = cormorant::ModeName(s.options().mode).data();
     return WriteStruct(out, "corm_kv_stats", stats);

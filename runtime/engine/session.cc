@@ -57,6 +57,13 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.rows_per_head = std::min(capped ? rows_per_head : kNever, plan.context / 2);
   SessionCache::Settings settings;
   settings.rules = policy->rules(asked);
+  if (options.follows_room && capped) {
+    settings.rows_per_head = asked.rows_per_head;
+    settings.rules_for = [policy, asked](uint32_t rows) mutable {
+      asked.rows_per_head = rows;
+      return policy->rules(asked);
+    };
+  }
   settings.context = plan.context;
   const uint32_t interval = capped ? kForcedInterval : kNaturalInterval;
   settings.interval =

@@ -56,6 +56,7 @@ struct SessionOptions {
   std::string key;                  // ... and whose session it is.
   std::vector<float> head_weights;  // Of cut.h, all layers; empty: the engine's tuning, else 1.
   PositionRule positions = PositionRule::kWindowed;
+  bool follows_room = true;  // The policy's own constants follow the rows that heads may hold.
 };
 
 struct GenerateOptions {

@@ -85,7 +85,7 @@ absl::Status SessionCache::CanRead(uint64_t tokens) const {
         absl::StrCat(tokens, " more tokens after ", clock_, " would pass position ", kPositionsMost,
                      ", where original positions end; use --positions windowed to go on"));
   }
-  if (settings_.rules.evicts) return absl::OkStatus();
+  if (rules_.evicts) return absl::OkStatus();
   if (next_position_ + tokens > settings_.context) {
     return absl::OutOfRangeError(
         absl::StrCat(tokens, " more tokens after ", clock_, " would pass the model's context of ",
@@ -125,7 +125,7 @@ absl::Status SessionCache::MakeRoom(uint32_t rows) {
 
 absl::Status SessionCache::ShrinkTo(uint32_t stage, uint32_t pages) {
   Part& part = *parts_[stage];
-  if (!settings_.rules.evicts || part.kv.page_total() <= pages) return absl::OkStatus();
+  if (!rules_.evicts || part.kv.page_total() <= pages) return absl::OkStatus();
   return DropRows(part, {.room = 0, .page_limit = pages});
 }
 
@@ -136,7 +136,7 @@ StepSequence SessionCache::Describe(uint32_t stage, uint32_t first_row, uint32_t
 
 StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32_t rows,
                                     RowUse use) const {
-  const EvictionRules& rules = settings_.rules;
+  const EvictionRules& rules = rules_;
   StepSequence s;
   s.first_row = first_row;
   s.rows = rows;
@@ -168,15 +168,15 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
 
 uint32_t SessionCache::NaturalAge() const {
   constexpr uint64_t kMost = 1u << 30;  // Above all clocks, and far below kNever with any lead.
-  return static_cast<uint32_t>(std::min(uint64_t{settings_.rules.natural_age} << relaxed_, kMost));
+  return static_cast<uint32_t>(std::min(uint64_t{rules_.natural_age} << relaxed_, kMost));
 }
 
 uint32_t SessionCache::Judged(uint32_t rows) const {
-  return settings_.rules.judges ? std::min(rows, settings_.rules.judged_rows) : 0;
+  return rules_.judges ? std::min(rows, rules_.judged_rows) : 0;
 }
 
 bool SessionCache::BeginsAnew(uint32_t rows) const {
-  return std::max(observed_, Judged(rows)) >= settings_.rules.observed;
+  return std::max(observed_, Judged(rows)) >= rules_.observed;
 }
 
 absl::Status SessionCache::Commit(uint32_t rows) {
@@ -185,7 +185,7 @@ absl::Status SessionCache::Commit(uint32_t rows) {
   clock_ += rows;
   next_position_ += rows;
   in_order_ += rows;
-  if (settings_.rules.natural_age == kNever || holds_ || clock_ < frozen_until_) {
+  if (rules_.natural_age == kNever || holds_ || clock_ < frozen_until_) {
     return absl::OkStatus();
   }
   if (clock_ - last_natural_ < settings_.interval) return absl::OkStatus();
@@ -209,7 +209,7 @@ absl::Status SessionCache::Hold(uint32_t rows) {
 }
 
 Easing SessionCache::Ease() {
-  if (settings_.rules.natural_age == kNever) return Easing::kNone;
+  if (rules_.natural_age == kNever) return Easing::kNone;
   const bool is_frozen = clock_ < frozen_until_;
   frozen_until_ = clock_ + kFreezeTokens;
   if (!is_frozen || relaxed_ == kRelaxMost) return Easing::kFrozen;
@@ -224,6 +224,7 @@ uint32_t SessionCache::FirstHead(const Part& part) const {
 }
 
 absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
+  FollowRoom(part, drop.page_limit);
   KvSequence& kv = part.kv;
   const StepSequence sequence = Describe(part, 0, 0, RowUse::kKeep);
   CORM_ASSIGN_OR_RETURN(const std::span<const uint32_t> ages,
@@ -237,7 +238,7 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   problem.row_limit = drop.row_limit;
   problem.floor = settings_.floor;
   problem.natural = drop.natural;
-  const HeadBudget budget = settings_.rules.budget;
+  const HeadBudget budget = rules_.budget;
   problem.shared_by = budget == HeadBudget::kSession ? 0
                       : budget == HeadBudget::kLayer ? part.store->binding().geometry.kv_heads
                                                      : 1;
@@ -259,11 +260,20 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   part.brought.clear();  // Rows have moved.
   in_order_ = 0;
   // Pooled marks are no sums that more can be added to.
-  if (settings_.rules.score_by == ScoreBy::kPooledAttention) observed_ = settings_.rules.observed;
+  if (rules_.score_by == ScoreBy::kPooledAttention) observed_ = rules_.observed;
   kv.Dropped(cut.evict);
   evicted_total_ += cut.total;
   evicted_forced_ += cut.total - cut.natural;
   return left;
+}
+
+void SessionCache::FollowRoom(const Part& part, uint32_t page_limit) {
+  if (settings_.rules_for == nullptr || page_limit == kNever || part.look) return;
+  const uint64_t rows = uint64_t{page_limit} * kPageRows / part.kv.heads();
+  const auto most = static_cast<uint32_t>(std::min<uint64_t>(rows, settings_.context / 2));
+  if (!controller_.Observe(clock_, most)) return;
+  rules_ = settings_.rules_for(controller_.rows());
+  ++adjusted_;
 }
 
 bool SessionCache::HasPassed(uint32_t rows) const {
@@ -325,6 +335,7 @@ void SessionCache::Clear() {
   clock_ = next_position_ = last_natural_ = observed_ = in_order_ = 0;
   frozen_until_ = 0;
   holds_ = false;
+  controller_.Restart();
   evicted_total_ = evicted_forced_ = rebased_ = returned_total_ = 0;
 }
 
@@ -367,6 +378,7 @@ SessionCache::Stats SessionCache::stats() const {
   stats.returned_total = returned_total_;
   stats.is_frozen = clock_ < frozen_until_;
   stats.relaxed = relaxed_;
+  stats.adjusted = adjusted_;
   return stats;
 }
 

@@ -25,6 +25,7 @@
 // Not thread-safe: touched only by the thread that runs the engine's step.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -33,6 +34,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/cache/audit.h"
+#include "runtime/cache/controller.h"
 #include "runtime/cache/host_rows.h"
 #include "runtime/cache/policy.h"
 #include "runtime/cache/positions.h"
@@ -60,6 +62,9 @@ class SessionCache {
  public:
   static constexpr uint32_t kFreezeTokens = 512, kRelaxMost = 3;
 
+  /// A policy's rules for heads that can hold so many rows on average.
+  using RulesFor = std::function<EvictionRules(uint32_t rows_per_head)>;
+
   struct Settings {
     EvictionRules rules;
     uint32_t context = 0;        // Positions the model was trained on.
@@ -71,6 +76,8 @@ class SessionCache {
     Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
     PositionRule positions = PositionRule::kWindowed;  // Past the context.
     std::vector<float> weights = {};  // Of each head's ages (cut.h), all layers; empty: all 1.
+    RulesFor rules_for = nullptr;     // As heads hold more or fewer rows; none: they stay.
+    uint32_t rows_per_head = kNever;  // That `rules` are for.
   };
   /// Stores in the order of their layers.
   static absl::StatusOr<std::unique_ptr<SessionCache>> Create(const Settings& settings,
@@ -147,12 +154,12 @@ class SessionCache {
   uint32_t next_position() const { return next_position_; }
   uint32_t clock() const { return clock_; }
   uint32_t page_total(uint32_t stage) const { return parts_[stage]->kv.page_total(); }
-  bool evicts() const { return settings_.rules.evicts; }
+  bool evicts() const { return rules_.evicts; }
   /// Whether rows leave though there is room.
-  bool drops_by_age() const { return settings_.rules.natural_age != kNever; }
+  bool drops_by_age() const { return rules_.natural_age != kNever; }
   /// Whether what queries see decides about what stays.
-  bool judges() const { return settings_.rules.judges; }
-  /// Newest rows that never leave.
+  bool judges() const { return rules_.judges; }
+  /// Newest rows that never leave, where the session has no more room than it was made for.
   uint32_t recent() const { return settings_.rules.recent; }
 
   struct Stats {
@@ -163,6 +170,7 @@ class SessionCache {
     uint64_t returned_total = 0;             // Rows that came back from them.
     bool is_frozen = false;                  // By Ease().
     uint32_t relaxed = 0;                    // Doublings of the age at which rows leave.
+    uint32_t adjusted = 0;                   // Times the rules were made anew.
   };
   Stats stats() const;
 
@@ -190,7 +198,10 @@ class SessionCache {
     bool natural = false;
     DropCause cause = DropCause::kForced;
   };
-  explicit SessionCache(const Settings& settings) : settings_(settings) {}
+  explicit SessionCache(const Settings& settings)
+      : settings_(settings), rules_(settings.rules), controller_(settings.rows_per_head) {}
+  /// Makes the rules anew where heads may hold many more or fewer rows than they are for.
+  void FollowRoom(const Part& part, uint32_t page_limit);
   /// Pages that the session may hold of a stage: by its budget, and by the pool as well.
   uint32_t PageBudget(const Part& part) const;
   uint32_t PageLimit(const Part& part) const;
@@ -218,6 +229,8 @@ class SessionCache {
                      std::span<const uint32_t> ages, DropCause cause);
 
   const Settings settings_;
+  EvictionRules rules_;
+  Controller controller_;
   std::vector<std::unique_ptr<Part>> parts_;  // By stage.
   uint32_t clock_ = 0;                        // Tokens seen.
   uint32_t next_position_ = 0;                // RoPE position of the next token.
@@ -227,6 +240,7 @@ class SessionCache {
   bool holds_ = false;                        // Natural evictions wait, ...
   uint32_t frozen_until_ = 0;                 // ... or do until this clock.
   uint32_t relaxed_ = 0;                      // Doublings of the natural age.
+  uint32_t adjusted_ = 0;                     // Times the rules were made anew.
   uint64_t evicted_total_ = 0, evicted_forced_ = 0, rebased_ = 0, returned_total_ = 0;
 };
 

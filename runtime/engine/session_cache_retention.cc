@@ -10,7 +10,7 @@ namespace cormorant {
 
 absl::StatusOr<bool> SessionCache::SetPinned(uint32_t from, uint32_t to, bool is_pinned) {
   to = std::min(to, clock_);
-  if (!is_pinned) from = std::max(from, settings_.rules.sinks);
+  if (!is_pinned) from = std::max(from, rules_.sinks);
   if (from >= to) return true;
   if (rebased_ > 0) return false;
   std::vector<std::vector<uint32_t>> slots;  // By head, of all parts.
@@ -27,7 +27,7 @@ absl::StatusOr<bool> SessionCache::SetPinned(uint32_t from, uint32_t to, bool is
     }
   }
   // A row that is unpinned is as one that has just been written (KvWriteOp).
-  const uint32_t unpinned = settings_.rules.mark_by == MarkBy::kStep ? clock_ : 0;
+  const uint32_t unpinned = rules_.mark_by == MarkBy::kStep ? clock_ : 0;
   size_t head = 0;
   for (const std::unique_ptr<Part>& part : parts_) {
     for (uint32_t h = 0; h < part->kv.heads(); ++h) {

@@ -92,7 +92,7 @@ absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) 
 
 absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
   Found found;
-  const EvictionRules& rules = settings_.rules;
+  const EvictionRules& rules = rules_;
   for (const std::unique_ptr<Part>& part : parts_) {
     const uint64_t marks_at = KvPageLayout(part->store->binding().geometry).last_important;
     std::vector<std::byte> page(part->store->page_bytes());

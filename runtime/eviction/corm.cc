@@ -15,10 +15,10 @@ namespace {
 
 constexpr uint32_t kPaperWindow = 256;
 constexpr uint32_t kPaperRecent = 256;
-// Under a cap; measured in docs/decisions/0014-reach.md.
-constexpr uint32_t kReach = 64;
+// Under a cap; measured in docs/decisions/0014-reach.md and 0026-controller.md.
+constexpr uint32_t kRowsPerReach = 16, kReachLeast = 8, kReachMost = 64;
+constexpr float kRowsPerScale = 300.0f, kScaleLeast = 2.0f, kScaleMost = 4.0f;
 constexpr uint32_t kFade = 64;
-constexpr float kCappedScale = 4.0f;
 
 }  // namespace
 
@@ -30,10 +30,13 @@ extern const PolicyOption kCormOptions[kCormOptionCount] = {
     {"--corm-basis",
      "t of the threshold c/t: step (tokens so far, the paper's) or resident (rows of the head, the "
      "default under a cap)"},
-    {"--corm-scale", "c of the threshold c/t (4 under a cap, else 1, the paper's)"},
+    {"--corm-scale",
+     "c of the threshold c/t (under a cap a 300th of the rows that a head can hold, 2 to 4; else "
+     "1, "
+     "the paper's)"},
     {"--corm-reach",
-     "steps for which each doubling of a share past c/t is remembered longer (64 under a cap, else "
-     "0, the paper's)"},
+     "steps for which each doubling of a share past c/t is remembered longer (under a cap a "
+     "sixteenth of the rows that a head can hold, 8 to 64; else 0, the paper's)"},
     {"--corm-fade",
      "steps that each position of distance from an important row costs its neighbours, which are "
      "important with it (64 under a cap; 0: they are not, the paper's)"},
@@ -49,8 +52,12 @@ EvictionRules CormRules(const PolicyOptions& options) {
   rules.sinks = options.sinks;
   rules.basis =
       options.basis.value_or(options.capped ? ThresholdBasis::kResident : ThresholdBasis::kStep);
-  rules.importance_scale = options.importance_scale.value_or(options.capped ? kCappedScale : 1.0f);
-  rules.reach = options.reach.value_or(options.capped ? kReach : 0);
+  // Where few rows are held, few steps are all that is remembered of any.
+  const auto rows = static_cast<float>(options.rows_per_head);
+  const float scale = std::clamp(rows / kRowsPerScale, kScaleLeast, kScaleMost);
+  const uint32_t reach = std::clamp(options.rows_per_head / kRowsPerReach, kReachLeast, kReachMost);
+  rules.importance_scale = options.importance_scale.value_or(options.capped ? scale : 1.0f);
+  rules.reach = options.reach.value_or(options.capped ? reach : 0);
   rules.fade = options.fade.value_or(options.capped ? kFade : 0);
   rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
   // At most a quarter of what a head can hold is set aside for rows too young to be judged.

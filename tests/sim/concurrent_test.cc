@@ -166,6 +166,43 @@ TEST_P(Concurrent, ASessionThatIsRefusedDoesNotHoldUpOthers) {
   EXPECT_EQ(engine->memory().kv_used, engine->plan().device().memory.kv_metadata);
 }
 
+TEST_P(Concurrent, OptionsFollowTheRoomThatOthersLeave) {
+  const TinyModel model({.context = 2048});
+  EngineOptions options = Options(model, GetParam());
+  options.max_sessions = 4;
+  options.prefill_chunk = 16;
+  options.kv_cap_bytes = KvCap(model, options, 24);
+  const std::shared_ptr<Engine> engine = Open(options);
+  SessionOptions fixed;
+  fixed.policy = "corm";
+  fixed.follows_room = false;
+  const std::unique_ptr<Session> session = MakeSession(engine, "corm");
+  std::mt19937 random(3);
+  const auto read = [&](Session& to, size_t count) {
+    return Append(to, RandomIds(random, count, model.vocab()));
+  };
+  const uint64_t room = uint64_t{24} * kPageRows;
+  ASSERT_TRUE(read(*session, room).ok());
+  EXPECT_EQ(session->stats().adjusted, 0u) << "nothing had to leave";
+  ASSERT_TRUE(read(*session, 600).ok());
+  EXPECT_EQ(session->stats().adjusted, 1u) << "it has all the room";
+  ASSERT_TRUE(read(*session, 600).ok());
+  EXPECT_EQ(session->stats().adjusted, 1u);
+  {
+    const std::unique_ptr<Session> other = MakeSession(engine, fixed);
+    ASSERT_TRUE(read(*other, 900).ok());
+    ASSERT_TRUE(read(*session, 100).ok());
+    EXPECT_EQ(session->stats().adjusted, 2u) << "half of it is the other's";
+    EXPECT_EQ(other->stats().adjusted, 0u) << "as it was asked";
+    CheckInvariants(*engine, std::vector<const Session*>{session.get(), other.get()});
+  }
+  ASSERT_TRUE(read(*session, 900).ok());
+  EXPECT_EQ(session->stats().adjusted, 3u) << "all of it again";
+  session->Reset();
+  ASSERT_TRUE(read(*session, 900).ok());
+  EXPECT_EQ(session->stats().adjusted, 3u) << "what was found holds for what follows";
+}
+
 CORM_ON_BACKENDS(Concurrent);
 
 }  // namespace

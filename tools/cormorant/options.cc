@@ -196,12 +196,13 @@ void AddRankingOptions(CLI::App& command, CacheOptions& options) {
       ->type_name("step|resident")
       ->check(CLI::IsMember({"step", "resident"}).description(""));
   add("--corm-scale", options.scale,
-      "A key is important at a share of C/t or more; 0: the policy's own (4 under a cap, else 1)")
+      "A key is important at a share of C/t or more; 0: the policy's own (2 to 4 "
+      "under a cap, else 1)")
       ->type_name("C")
       ->capture_default_str();
   AddSteps(command, "--corm-reach", options.reach,
            "Steps for which each doubling of a share past C/t is remembered longer; default: the "
-           "policy's own (64 under a cap, else 0)");
+           "policy's own (8 to 64 under a cap, else 0)");
   AddSteps(command, "--corm-fade", options.fade,
            "Steps that each position of distance from an important key costs its neighbours, which "
            "are important with it; 0: they are not; default: the policy's own (64 under a cap)");

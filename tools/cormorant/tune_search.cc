@@ -15,7 +15,8 @@ constexpr double kBetter = 0.997;
 constexpr float kPerturbation = 0.15f, kStep = 0.2f, kStepLeast = 0.04f;
 constexpr float kLogMost = 2.0f;
 constexpr int kPairs = 6, kDescents = 2;
-// The policy's own options under a cap (runtime/eviction/corm.cc), which are halved and doubled.
+// About what the policy sets by itself under a cap (runtime/eviction/corm.cc): half and twice of it
+// are tried.
 constexpr float kScale = 4.0f;
 constexpr int32_t kSteps = 64;
 

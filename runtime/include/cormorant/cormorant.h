@@ -304,6 +304,11 @@ typedef struct corm_session_options {
    * the head gives up more of them. The order within a head stays. Copied by the call. */
   const float* head_weights;
   size_t head_weight_count; /* layers * kv_heads, or 0. */
+  /* Non-zero (default): under a cap, what the policy sets by itself (`recent`, `reach`,
+   * `importance_scale`) is set anew when the rows that a head may hold, on average, become fewer by
+   * a factor of 1.4, or are more by as much for 256 tokens: other sessions take room and leave it.
+   * 0: it is set once, for an equal share of the room among max_sessions. */
+  int controller;
 } corm_session_options;
 CORM_API void corm_session_options_init(corm_session_options* options);
 
@@ -485,6 +490,7 @@ typedef struct corm_kv_stats {
   const char* mode; /* "off", "observe" or "on": what "canary" came to. Always valid. */
   int32_t frozen;   /* Non-zero: rows leave for room only, for a while (CORM_EVENT_FROZEN). */
   uint32_t relaxed; /* Doublings of the age at which rows leave (CORM_EVENT_RELAXED). */
+  uint32_t adjusted; /* Times the controller set the policy's options anew. */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
