@@ -16,6 +16,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -59,6 +60,28 @@ def own_text() -> str:
     paragraphs = [" ".join(f"{rng.choice(WHO)} {rng.choice(DID)} {rng.choice(WHAT)} "
                            f"{rng.choice(WHEN)}." for _ in range(8)) for _ in range(18)]
     return "\n\n".join([*paragraphs, (ROOT / "LICENSE").read_text()])
+
+
+class Workers(unittest.TestCase):
+    def test_they_end_with_a_process_that_is_killed(self):
+        script = ("import os, sys, time\n"
+                  f"sys.path.insert(0, {str(ROOT / 'tools/quality')!r})\n"
+                  "import workers\n"
+                  "if __name__ == '__main__':\n"
+                  "    pool = workers.pool(1)\n"
+                  "    print(pool.submit(os.getpid).result(), flush=True)\n"
+                  "    pool.submit(time.sleep, 600).result()\n")
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "parent.py"
+            path.write_text(script)
+            with subprocess.Popen([sys.executable, "-B", path], stdout=subprocess.PIPE) as parent:
+                worker = int(parent.stdout.readline())
+                parent.kill()
+        for _ in range(600):
+            if not pathlib.Path(f"/proc/{worker}").exists():
+                return
+            time.sleep(0.1)
+        self.fail(f"process {worker} goes on")
 
 
 class Statistics(unittest.TestCase):

@@ -6,7 +6,6 @@ compared is computed by the same process after each other, and a unit needs no o
 import concurrent.futures
 import dataclasses
 import functools
-import multiprocessing
 import pathlib
 import sys
 import time
@@ -18,6 +17,7 @@ import book
 import recall
 import runtime
 import tasks
+import workers
 from cases import Case, Chat, sentences
 from configuration import Configuration, FULL, FULL_F16, Setting, opened
 
@@ -128,8 +128,7 @@ def run(plan: Plan, jobs: int, keep: typing.Callable[[Records], None]) -> None:
     units, configurations = plan.units(), plan.configurations()
     records = Records(len(units), {configuration: [] for configuration in configurations})
     start = kept = time.monotonic()
-    context = multiprocessing.get_context("spawn")  # A forked child would share the C library.
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with workers.pool(jobs) as pool:
         waiting = {pool.submit(run_unit, plan, unit): unit for unit in units}
         for future in concurrent.futures.as_completed(waiting):
             task, index = waiting[future]

@@ -15,13 +15,13 @@ import argparse
 import concurrent.futures
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
 import random
 
 import runtime
 import words
+import workers
 from cases import Prose, sentences
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -164,8 +164,7 @@ def main() -> None:
     options = parser.parse_args()
     options.threads = max((os.cpu_count() or 1) // options.jobs, 1)
     turns: list[dict] = []
-    context = multiprocessing.get_context("spawn")  # A forked child would share the C library.
-    with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=context) as pool:
+    with workers.pool(options.jobs) as pool:
         for done in concurrent.futures.as_completed(
                 [pool.submit(run_case, index, options) for index in range(options.cases)]):
             turns += done.result()
