@@ -35,6 +35,7 @@ struct EngineOptions {
   uint32_t max_sessions = 1;
   uint32_t prefill_chunk = 0;  // 0: chosen.
   bool all_logits = false;
+  bool query_statistics = false;  // Kept for policies that observe queries (EvictionRules).
 
   bool capped() const { return memory_cap_bytes != 0 || kv_cap_bytes != 0; }
 };
@@ -92,7 +93,7 @@ struct SessionPlan {
 };
 
 /// Tapes of KV maintenance; their out region holds the age histograms.
-Tape AgesTape(const KvGeometry& geometry);
+Tape AgesTape(const KvGeometry& geometry, const RopeSpec& rope);
 Tape CompactTape();
 Tape RebaseTape(const RopeSpec& rope);
 

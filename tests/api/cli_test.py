@@ -172,7 +172,8 @@ class Usage(CliTest):
         for device in devices:
             self.has(device, "backend index name usable reason memory_total memory_free")
         names = [policy["name"] for policy in self.json("policies", "--json")]
-        for name in ("none", "corm", "corm-values", "snapkv", "keydiff", "window"):
+        for name in ("none", "corm", "corm-values", "snapkv", "keydiff", "expected-attention",
+                     "window"):
             self.assertIn(name, names)
             self.assertIn(name.encode(), run("policies").stdout)
         self.assertIn(b"cpu", run("devices").stdout)
