@@ -399,6 +399,13 @@ class Rollout(CliTest):
         self.assertLessEqual(on["kv"]["bytes"], 2 << 20)
         self.assertGreater(on["kv"]["evicted_total"], 0)
 
+    def test_a_policy_gets_the_statistics_of_queries_that_it_needs(self):
+        ask = (*self.ask, "-f", self.file("t", TEXT), "--kv-budget", "2M", "--evict",
+               "expected-attention")
+        self.assertGreater(self.json(*ask)["kv"]["evicted_total"], 0)
+        seen = self.json(*ask, "--mode", "observe")["observed"]
+        self.assertGreater(seen["kl_mean"], 0)
+
     def test_a_canary_is_on_for_some_keys(self):
         for key, mode in (("alice@example.com", "on"), ("a", "off")):
             result = self.json(*self.ask, "-p", "Hello", "--kv-budget", "2M", "--mode", "canary",

@@ -547,7 +547,7 @@ CORM_API corm_status corm_session_get_observed(const corm_session* session,
 CORM_API corm_status corm_inspect(const corm_engine_options* options, char** json);
 /* Every backend compiled in: devices found, usable or why not. */
 CORM_API corm_status corm_devices(char** json);
-/* Eviction policies with their options. */
+/* Eviction policies with their options, and whether they need an engine's query_statistics. */
 CORM_API corm_status corm_policies(char** json);
 
 #ifdef __cplusplus
