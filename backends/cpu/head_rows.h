@@ -175,8 +175,7 @@ class HeadPhase : public Phase {
   uint32_t Items(const Replay& replay) const override { return replay.kv->geometry.heads(); }
 };
 
-/// Scratch of one thread: slots in some order, one key with its turn, and
-/// the keys of a page.
+/// Scratch of one thread: slots in some order, one key with its turn, the keys of a page.
 struct HeadScratch {
   HeadScratch(const Replay& replay, uint64_t scratch, uint32_t thread) {
     const KvGeometry& geometry = replay.kv->geometry;
