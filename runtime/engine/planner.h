@@ -106,7 +106,7 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v);
 absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
                                       std::span<const Backend* const> devices, const Backend* host);
 
-/// The plan of a session that may hold `budget_bytes` of KV pages and tables; 0: no budget of its
+/// The plan of a session that may hold `budget_bytes` of KV pages and metadata; 0: no budget of its
 /// own. RESOURCE_EXHAUSTED with the smallest budget that works.
 absl::StatusOr<SessionPlan> PlanSession(const EngineOptions& options, const EnginePlan& plan,
                                         uint64_t budget_bytes);

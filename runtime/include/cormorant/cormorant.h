@@ -79,7 +79,7 @@ enum {
   CORM_EVENT_DEVICE_RESTORED = 1, /* Opened again. Sessions read their tokens again and go on. */
   CORM_EVENT_HOST_FALLBACK = 2,   /* It stayed away: from here on the CPU computes. */
   CORM_EVENT_MEMORY_SHORT = 3,    /* Other programs have taken device memory planned with. */
-  CORM_EVENT_RECALLED = 4,        /* A recall has looked through the copies on the host. */
+  CORM_EVENT_RECALLED = 4,  /* A recall has looked through the copies on the host. */
   CORM_EVENT_READ_AGAIN = 5, /* A recall has read a session's tokens again, for want of copies. */
   CORM_EVENT_RETURNED = 6, /* An answer needs what was dropped before: without a recall it would go
                               on differently (CORM_RECALL_COMPARED). */
@@ -259,12 +259,12 @@ typedef struct corm_session_options {
   int pin_system_prompt;  /* Default 1: a system message at the start is never dropped. */
   int32_t reach;          /* Steps for which each doubling of a share past c/t is remembered longer;
                              -1 (default): the policy's own. Below 4096. */
-  const char* head_budget;  /* Heads that share room: "session", "layer", "head"; NULL: the policy's
-                               own. */
-  int32_t fade;             /* Steps of being remembered that each position of distance from an
-                               important row costs its neighbours; 0: neighbours have nothing of it;
-                               -1 (default): the policy's own. Below 4096. */
-  int recall;               /* CORM_RECALL_*; default CORM_RECALL_NEVER. */
+  const char* head_budget; /* Heads that share room: "session", "layer", "head"; NULL: the policy's
+                              own. */
+  int32_t fade;            /* Steps of being remembered that each position of distance from an
+                              important row costs its neighbours; 0: neighbours have nothing of it;
+                              -1 (default): the policy's own. Below 4096. */
+  int recall; /* CORM_RECALL_*; default CORM_RECALL_NEVER. */
   uint64_t host_copy_bytes; /* Host memory for copies of dropped rows, which a recall then need not
                                compute again; 0 (default): none are made. The oldest go first. */
   double host_copy_seconds; /* A copy is overwritten and freed after so long, when the session is
@@ -274,9 +274,9 @@ typedef struct corm_session_options {
   uint32_t audit;           /* Records that corm_session_get_audit() keeps, the newest, at most
                                2^20; 0 (default): none. */
 
-  /* KV pages and tables that this session may hold, inside the engine's cap; 0 (default): no limit
-   * of its own. It counts like a cap: "corm" is the default policy, "none" refuses what does not
-   * fit. A budget too small is CORM_RESOURCE_EXHAUSTED, which names the smallest that works. */
+  /* KV pages and metadata that this session may hold, inside the engine's cap; 0 (default): no
+   * limit of its own. It counts like a cap: "corm" is the default policy, "none" refuses what does
+   * not fit. A budget too small is CORM_RESOURCE_EXHAUSTED, which names the smallest that works. */
   uint64_t kv_budget_bytes;
   /* "on" or NULL: rows are dropped. "off": nothing is dropped, as with policy "none" and no budget.
    * "observe": nothing is dropped, but a second cache is kept as "on" would keep it, and
@@ -485,7 +485,7 @@ typedef struct corm_kv_stats {
   uint64_t host_bytes;     /* ... and what they take. */
   uint64_t returned_total; /* Rows that came back from copies; rows that are resident are those
                               read, less evicted_total, plus these. */
-  const char* mode;        /* "off", "observe" or "on": what "canary" came to. Always valid. */
+  const char* mode; /* "off", "observe" or "on": what "canary" came to. Always valid. */
   int32_t frozen;   /* Non-zero: rows leave for room only, for a while (CORM_EVENT_FROZEN). */
   uint32_t relaxed; /* Doublings of the age at which rows leave (CORM_EVENT_RELAXED). */
 } corm_kv_stats;
