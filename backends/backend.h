@@ -98,6 +98,7 @@ struct KvBinding {
   uint32_t pages_per_slab = 1;
   std::vector<Buffer*> slabs;  // Null where no slab is held.
   Buffer* tables = nullptr;
+  Buffer* statistics = nullptr;  // Of queries (QueryStatsOp); null where none are kept.
 };
 
 /// What a plan's regions are; fixed for the life of the plan. Not owned.

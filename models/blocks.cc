@@ -2,7 +2,6 @@
 #include "models/blocks.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 
@@ -43,12 +42,13 @@ void AttentionBlock(const ModelConfig& config, uint32_t layer, const RopeSpec& r
   };
   const Tensor q_heads = by_head(q, config.heads);
   const Tensor k_heads = by_head(k, config.kv_heads);
+  if (builder.counts_queries()) builder.Add(QueryStatsOp{layer, q_heads});
   builder.Add(RopeOp{q_heads, rope});
   builder.Add(RopeOp{k_heads, rope});
   builder.Add(KvWriteOp{layer, k_heads, by_head(v, config.kv_heads)});
 
   const Tensor o = builder.Temp({rows, q_width, 1});
-  const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
+  const float scale = AttentionScale(config.head_dim);
   builder.Add(AttendOp{layer, by_head(o, config.heads), q_heads, scale});
   builder.Add(MatMulOp{x, o, weight("attn_output", {config.width, q_width}), true});
 }

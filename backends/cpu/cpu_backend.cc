@@ -207,6 +207,12 @@ const uint32_t* PageTable(const KvBinding& kv, uint32_t table, uint32_t head) {
   return reinterpret_cast<const uint32_t*>(HostBytes(kv.tables)) + row * kv.geometry.pages_per_head;
 }
 
+float* StatisticsOf(const KvBinding& kv, uint32_t table, uint32_t head) {
+  const KvGeometry& g = kv.geometry;
+  const uint64_t index = uint64_t{table} * g.layers * g.query_heads + head;
+  return reinterpret_cast<float*>(HostBytes(kv.statistics)) + index * g.query_sums();
+}
+
 }  // namespace cpu
 
 extern const BackendDef kBackend_cpu;

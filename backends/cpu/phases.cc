@@ -90,9 +90,13 @@ class Compiler {
     EndRows();
     builder_.phases.push_back(MakeKvSpread());
   }
-  void Add(const KvScoreOp&) {
+  void Add(const KvScoreOp& op) {
     EndRows();
-    builder_.phases.push_back(MakeKvScore(heads_));
+    builder_.phases.push_back(MakeKvScore(op, heads_));
+  }
+  void Add(const QueryStatsOp& op) {
+    EndRows();
+    builder_.phases.push_back(MakeQueryStats(op));
   }
   void Add(const KvRebaseOp& op) {
     EndRows();

@@ -109,7 +109,8 @@ uint64_t AttendScratchBytes(const AttendOp& op, const PhaseBuilder& builder);
 std::unique_ptr<Phase> MakeKvAges(const KvAgesOp& op);
 /// Each thread has HeadScratchBytes at scratch + thread * that.
 std::unique_ptr<Phase> MakeKvCompact(uint64_t scratch);
-std::unique_ptr<Phase> MakeKvScore(uint64_t scratch);
+std::unique_ptr<Phase> MakeKvScore(const KvScoreOp& op, uint64_t scratch);
+std::unique_ptr<Phase> MakeQueryStats(const QueryStatsOp& op);
 std::unique_ptr<Phase> MakeKvSpread();
 std::unique_ptr<Phase> MakeKvRebase(const KvRebaseOp& op, uint64_t scratch,
                                     const KvGeometry& geometry, const Kernels& kernels);
@@ -118,6 +119,8 @@ uint64_t HeadScratchBytes(const KvGeometry& geometry);
 
 PageShape ShapeOf(const KvGeometry& geometry);
 uint8_t* PageAt(const KvBinding& kv, uint32_t page);
+/// The statistics of `head`, layer * H + query head, in a table (QueryStatsOp).
+float* StatisticsOf(const KvBinding& kv, uint32_t table, uint32_t head);
 /// Page ids of a head.
 const uint32_t* PageTable(const KvBinding& kv, uint32_t table, uint32_t head);
 /// Radians a position, for each pair of a RopeSpec.

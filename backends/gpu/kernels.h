@@ -19,6 +19,7 @@ const Kernel& KvScoreKernel();
 const Kernel& KvSpreadKernel();
 const Kernel& KvRebaseKernel();
 const Kernel& KvWriteKernel();
+const Kernel& QueryStatsKernel();
 
 const Kernel& QuantizeXKernel();
 /// Types with scales want x quantized.

@@ -6,6 +6,7 @@
 #include "shaders/gpu/kv_score.cuh"
 #include "shaders/gpu/kv_spread.cuh"
 #include "shaders/gpu/kv_write.cuh"
+#include "shaders/gpu/query_stats.cuh"
 
 namespace cormorant::GPU_NAMESPACE {
 
@@ -31,6 +32,10 @@ const Kernel& KvSpreadKernel() {
 }
 const Kernel& KvWriteKernel() {
   static const Kernel kernel = GPU_HANDLE("kv_write", KvWriteArguments, kernels::KvWrite);
+  return kernel;
+}
+const Kernel& QueryStatsKernel() {
+  static const Kernel kernel = GPU_HANDLE("query_stats", QueryStatsArguments, kernels::QueryStats);
   return kernel;
 }
 

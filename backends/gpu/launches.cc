@@ -35,20 +35,26 @@ WeightType TypeOf(DType dtype) {
 }
 
 const uint32_t* LaunchBuilder::Frequencies(const RopeSpec& rope) {
-  const auto address = [this](uint32_t word) {
-    return reinterpret_cast<const uint32_t*>(at_.scratch + uint64_t{word} * 4);
+  return Table(rope, false);
+}
+const uint32_t* LaunchBuilder::MeanTurns(const RopeSpec& rope) {
+  return Table(rope, true);
+}
+
+const uint32_t* LaunchBuilder::Table(const RopeSpec& rope, bool is_mean) {
+  const auto address = [this](const TurnTable& table) {
+    return reinterpret_cast<const uint32_t*>(at_.scratch + uint64_t{table.at} * 4);
   };
-  for (size_t i = 0; i < ropes_.size(); ++i) {
-    if (HasSameTurns(ropes_[i], rope)) return address(rope_at_[i]);
+  for (const TurnTable& table : turn_tables_) {
+    if (table.is_mean == is_mean && HasSameTurns(table.rope, rope)) return address(table);
   }
-  ropes_.push_back(rope);
-  rope_at_.push_back(static_cast<uint32_t>(tables.size()));
+  turn_tables_.push_back({rope, is_mean, static_cast<uint32_t>(tables.size())});
   const float* factors = nullptr;
   if (rope.factors.present() && at_.weights != nullptr) {
     factors = reinterpret_cast<const float*>(at_.weights->tensor(rope.factors.offset).data);
   }
-  AppendTurns(rope, factors, &tables);
-  return address(rope_at_.back());
+  (is_mean ? AppendMeanTurns : AppendTurns)(rope, factors, &tables);
+  return address(turn_tables_.back());
 }
 
 void LaunchBuilder::Build(const Tape& tape) {
@@ -58,6 +64,7 @@ void LaunchBuilder::Build(const Tape& tape) {
   for (const Op& op : tape.ops) {
     if (const auto* rope = std::get_if<RopeOp>(&op)) Frequencies(rope->rope);
     if (const auto* rebase = std::get_if<KvRebaseOp>(&op)) Frequencies(rebase->rope);
+    if (const auto* score = std::get_if<KvScoreOp>(&op)) MeanTurns(score->rope);
   }
   tables_bytes_ = RoundUp(tables.size() * 4, 256);
   scratch_bytes = tables_bytes_;

@@ -24,7 +24,7 @@ constexpr uint32_t kFewRows = 8;
 /// Where a plan's memory is on the device, as numbers; all 0 while only sizes are asked.
 struct Addresses {
   const DeviceWeights* weights = nullptr;
-  uintptr_t arena = 0, out = 0, tables = 0, step = 0, slabs = 0, scratch = 0;
+  uintptr_t arena = 0, out = 0, tables = 0, statistics = 0, step = 0, slabs = 0, scratch = 0;
 };
 
 inline uint32_t Groups(uint64_t items, uint32_t each) {
@@ -68,6 +68,7 @@ class LaunchBuilder {
   void Add(const KvCompactOp& op);
   void Add(const KvSpreadOp& op);
   void Add(const KvScoreOp& op);
+  void Add(const QueryStatsOp& op);
   void Add(const KvRebaseOp& op);
   /// Where scratch holds x in 15 bits, for products with block types.
   struct QuantizedX {
@@ -131,8 +132,12 @@ class LaunchBuilder {
   uint32_t Live() const { return is_out_ ? 1 : 0; }
   uint32_t Rows() const { return is_out_ ? out_rows_ : rows_; }
   CacheArguments Cache(uint32_t layer) const;
+  StatisticsArguments Statistics() const;
   /// The table of a RopeSpec's frequencies.
   const uint32_t* Frequencies(const RopeSpec& rope);
+  /// The table of its mean rotations.
+  const uint32_t* MeanTurns(const RopeSpec& rope);
+  const uint32_t* Table(const RopeSpec& rope, bool is_mean);
 
   const KvGeometry geometry_;
   const uint32_t pages_per_slab_, processors_;
@@ -145,8 +150,12 @@ class LaunchBuilder {
   uint32_t quantized_at_ = 0;
   bool is_out_ = false;        // Past the tape's GatherRows.
   uint64_t tables_bytes_ = 0;  // Reserved at the start of scratch.
-  std::vector<RopeSpec> ropes_;
-  std::vector<uint32_t> rope_at_;
+  struct TurnTable {
+    RopeSpec rope;
+    bool is_mean;
+    uint32_t at;  // Word of `tables`.
+  };
+  std::vector<TurnTable> turn_tables_;
 };
 
 }  // namespace cormorant::GPU_NAMESPACE

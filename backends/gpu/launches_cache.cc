@@ -17,7 +17,7 @@ constexpr uint32_t kSplitHeadsMost = 8;  // Query heads of a block.
 constexpr uint32_t kHeadThreads = 128;   // Of kernels with a block a head, and of split attention.
 
 // What shaders/gpu/step.cuh has in words.
-static_assert(sizeof(StepSequence) == 20 * 4 && offsetof(StepSequence, window_from) == 19 * 4);
+static_assert(sizeof(StepSequence) == 21 * 4 && offsetof(StepSequence, observes) == 20 * 4);
 static_assert(offsetof(StepHeader, evict_at) == 9 * 4 && offsetof(StepHeader, heads) == 3 * 4);
 
 /// The query heads of a KV head in even parts of at most `most`.
@@ -146,8 +146,18 @@ void LaunchBuilder::Add(const KvSpreadOp&) {
   Emit(KvSpreadKernel(), {geometry_.heads(), 1, 1}, kHeadThreads, arguments);
 }
 
-void LaunchBuilder::Add(const KvScoreOp&) {
-  const KvScoreArguments arguments = {Cache(0)};
+StatisticsArguments LaunchBuilder::Statistics() const {
+  return {reinterpret_cast<float*>(at_.statistics), geometry_.query_heads};
+}
+
+void LaunchBuilder::Add(const QueryStatsOp& op) {
+  const QueryStatsArguments arguments = {Cache(op.layer), Statistics(), At(op.q)};
+  Emit(QueryStatsKernel(), {geometry_.query_heads, 1, 1}, 64, arguments);
+}
+
+void LaunchBuilder::Add(const KvScoreOp& op) {
+  const KvScoreArguments arguments = {Cache(0), Statistics(), MeanTurns(op.rope), op.rope.dims / 2,
+                                      op.scale};
   Emit(KvScoreKernel(), {geometry_.heads(), 1, 1}, kHeadThreads, arguments);
 }
 

@@ -47,6 +47,7 @@ absl::StatusOr<std::unique_ptr<DevicePlan>> DevicePlan::Compile(const Tape& tape
   addresses.arena = address(bindings.arena);
   addresses.out = address(bindings.out);
   addresses.tables = address(kv.tables);
+  addresses.statistics = address(kv.statistics);
   addresses.slabs = address(plan->memory_.get());
   addresses.step = addresses.slabs + plan->step_at_;
   addresses.scratch = addresses.slabs + scratch_at;

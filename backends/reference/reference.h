@@ -15,15 +15,22 @@
 
 namespace cormorant::reference {
 
+/// What is expected of a query's dimensions 2i and 2i + 1: means, variances and the covariance.
+struct ExpectedPair {
+  double mean_a = 0, mean_b = 0, aa = 0, ab = 0, bb = 0;
+};
+
 /// Memory that ops work in, so that a replay allocates nothing.
 struct Scratch {
-  std::vector<float> weights;   // One dequantized row of the longest weight.
-  std::vector<float> k, v;      // [slots of a head, E], dequantized.
-  std::vector<double> scores;   // [slots of a head]
-  std::vector<double> sums;     // [E]
-  std::vector<uint32_t> order;  // [slots of a head, or V]
-  std::vector<uint32_t> marks;  // [slots of a head]
-  std::vector<uint8_t> leaves;  // [slots of a head]
+  std::vector<float> weights;       // One dequantized row of the longest weight.
+  std::vector<float> k, v;          // [slots of a head, E], dequantized.
+  std::vector<double> scores;       // [slots of a head]
+  std::vector<double> sums;         // [E]
+  std::vector<double> shares;       // [slots of a head]
+  std::vector<ExpectedPair> pairs;  // [E/2], where statistics of queries are kept.
+  std::vector<uint32_t> order;      // [slots of a head, or V]
+  std::vector<uint32_t> marks;      // [slots of a head]
+  std::vector<uint8_t> leaves;      // [slots of a head]
 };
 
 /// One replay of a plan: the bytes behind regions, and the rows that are live.
@@ -61,6 +68,9 @@ inline double Dot(const float* a, const float* b, uint32_t count) {
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
+/// The statistics of `head`, layer * H + query head, in a table (QueryStatsOp).
+float* StatisticsOf(const KvBinding& kv, uint32_t table, uint32_t head);
+
 /// The factors of a RopeSpec in scratch, or null.
 const float* FactorsOf(const RopeSpec& rope, const Replay& replay);
 
@@ -84,5 +94,6 @@ void Run(const KvCompactOp& op, Replay& replay);
 void Run(const KvRebaseOp& op, Replay& replay);
 void Run(const KvSpreadOp& op, Replay& replay);
 void Run(const KvScoreOp& op, Replay& replay);
+void Run(const QueryStatsOp& op, Replay& replay);
 
 }  // namespace cormorant::reference

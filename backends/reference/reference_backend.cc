@@ -57,11 +57,11 @@ struct HostPlan final : public Plan {
 
 /// What the ops of a tape need of Scratch, in elements.
 struct ScratchSizes {
-  uint64_t weights = 0, rows = 0, head_dim = 0, slots = 0, order = 0;
+  uint64_t weights = 0, rows = 0, head_dim = 0, slots = 0, order = 0, pairs = 0;
   uint64_t bytes() const {
     return weights * sizeof(float) + rows * head_dim * 2 * sizeof(float) +
-           head_dim * sizeof(double) + slots * (sizeof(double) + sizeof(uint8_t)) +
-           order * sizeof(uint32_t);
+           head_dim * sizeof(double) + slots * (2 * sizeof(double) + sizeof(uint8_t)) +
+           order * sizeof(uint32_t) + pairs * sizeof(ExpectedPair);
   }
 };
 
@@ -88,6 +88,7 @@ ScratchSizes SizeScratch(const Tape& tape, const KvGeometry& geometry) {
       sizes.head_dim = geometry.head_dim;
       sizes.rows = std::max(sizes.rows, is_attend ? sizes.slots : 1);
       sizes.order = std::max(sizes.order, sizes.slots);
+      if (geometry.query_heads != 0) sizes.pairs = geometry.head_dim / 2;
     }
   }
   return sizes;
@@ -143,6 +144,8 @@ class ReferenceBackend final : public Backend {
     plan->scratch.v.resize(sizes.rows * sizes.head_dim);
     plan->scratch.sums.resize(sizes.head_dim);
     plan->scratch.scores.resize(sizes.slots);
+    plan->scratch.shares.resize(sizes.slots);
+    plan->scratch.pairs.resize(sizes.pairs);
     plan->scratch.order.resize(sizes.order);
     plan->scratch.marks.resize(sizes.slots);
     plan->scratch.leaves.resize(sizes.slots);

@@ -5,197 +5,11 @@
 #include <numeric>
 
 #include "backends/reference/reference.h"
+#include "backends/reference/reference_rows.h"
 #include "runtime/base/check.h"
-#include "runtime/base/half.h"
 
 namespace cormorant::reference {
 namespace {
-
-constexpr uint32_t kBlock = 32;  // Dimensions that share a scale.
-
-/// The transform of q4_0 rows.
-void Rotate(float* row, uint32_t head_dim) {
-  const uint32_t block = RotationBlock(head_dim);
-  for (uint32_t stride = 1; stride < block; stride *= 2) {
-    for (uint32_t d = 0; d < head_dim; ++d) {
-      if ((d & stride) != 0) continue;
-      const float a = row[d], b = row[d + stride];
-      row[d] = a + b;
-      row[d + stride] = a - b;
-    }
-  }
-  for (uint32_t d = 0; d < head_dim; ++d) row[d] *= RotationScale(block);
-}
-
-/// The rows of one head of one sequence, by slot.
-class HeadRows {
- public:
-  HeadRows(const KvBinding& kv, uint32_t table, uint32_t head)
-      : kv_(kv), layout_(kv.geometry), head_(head), pages_(Table(kv, table, head)) {}
-
-  uint32_t head() const { return head_; }
-  uint32_t& position(uint32_t slot) const {
-    return Part<uint32_t>(slot, layout_.positions)[In(slot)];
-  }
-  uint32_t& last_important(uint32_t slot) const {
-    return Part<uint32_t>(slot, layout_.last_important)[In(slot)];
-  }
-  void ReadK(uint32_t slot, float* to) const { Read(slot, kK, to); }
-  void ReadV(uint32_t slot, float* to) const { Read(slot, kV, to); }
-  /// The sum of the magnitudes of a value as it is held, in the order of KvAgesOp.
-  float ValueMagnitudes(uint32_t slot) const {
-    float sums[4] = {};
-    for (uint32_t d = 0; d < layout_.head_dim; ++d) sums[d % 4] += std::fabs(Held(slot, kV, d));
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  }
-  void WriteK(uint32_t slot, const float* from) const { Write(slot, kK, from); }
-  void WriteV(uint32_t slot, const float* from) const { Write(slot, kV, from); }
-
-  /// Two rows change places, bit by bit.
-  void Swap(uint32_t a, uint32_t b) const {
-    for (Side side : {kK, kV}) {
-      for (uint32_t d = 0; d < layout_.head_dim; ++d) {
-        if (Type(side) == DType::kF16) {
-          std::swap(Half(a, side, d), Half(b, side, d));
-          continue;
-        }
-        if (Type(side) == DType::kQ8_0) std::swap(Quant(a, side, d), Quant(b, side, d));
-        if (Type(side) == DType::kQ4_0) {
-          const uint32_t half = HalfByte(a, side, d);
-          SetHalfByte(a, side, d, HalfByte(b, side, d));
-          SetHalfByte(b, side, d, half);
-        }
-        // A scale is its block's: once, with its first dimension.
-        if (d % kBlock == 0) std::swap(Scale(a, side, d), Scale(b, side, d));
-      }
-    }
-    std::swap(position(a), position(b));
-    std::swap(last_important(a), last_important(b));
-  }
-
- private:
-  enum Side { kK, kV };
-
-  static const uint32_t* Table(const KvBinding& kv, uint32_t table, uint32_t head);
-  static uint32_t In(uint32_t slot) { return slot % kPageRows; }
-
-  template <class T>
-  T* Part(uint32_t slot, uint32_t offset) const;
-
-  DType Type(Side side) const { return side == kK ? layout_.k_type : layout_.v_type; }
-  uint32_t Index(uint32_t slot, Side side, uint32_t dim) const {
-    return side == kK ? layout_.KIndex(In(slot), dim) : layout_.VIndex(In(slot), dim);
-  }
-  uint16_t& Half(uint32_t slot, Side side, uint32_t dim) const {
-    return Part<uint16_t>(slot, side == kK ? layout_.k : layout_.v)[Index(slot, side, dim)];
-  }
-  int8_t& Quant(uint32_t slot, Side side, uint32_t dim) const {
-    return Part<int8_t>(slot, side == kK ? layout_.k : layout_.v)[Index(slot, side, dim)];
-  }
-  uint32_t HalfByte(uint32_t slot, Side side, uint32_t dim) const {
-    return uint32_t{Byte(slot, side, dim)} >> Shift(side, dim) & 15;
-  }
-  void SetHalfByte(uint32_t slot, Side side, uint32_t dim, uint32_t bits) const {
-    uint8_t& byte = Byte(slot, side, dim);
-    byte = static_cast<uint8_t>((byte & 0xf0u >> Shift(side, dim)) | bits << Shift(side, dim));
-  }
-  uint16_t& Scale(uint32_t slot, Side side, uint32_t dim) const {
-    if (side == kK)
-      return Part<uint16_t>(slot, layout_.k_scale)[layout_.KScaleIndex(In(slot), dim)];
-    return Part<uint16_t>(slot, layout_.v_scale)[layout_.VScaleIndex(In(slot), dim)];
-  }
-  uint8_t& Byte(uint32_t slot, Side side, uint32_t dim) const {
-    return Part<uint8_t>(slot, side == kK ? layout_.k : layout_.v)[Index(slot, side, dim)];
-  }
-  static uint32_t Shift(Side side, uint32_t dim) {
-    return side == kK ? KvPageLayout::KShift(dim) : KvPageLayout::VShift(dim);
-  }
-  /// A dimension of a row; of q4_0 rows, rotated.
-  float Held(uint32_t slot, Side side, uint32_t dim) const;
-  void Read(uint32_t slot, Side side, float* to) const;
-  void Write(uint32_t slot, Side side, const float* from) const;
-  void WriteHalfBytes(uint32_t slot, Side side, const float* from) const;
-
-  const KvBinding& kv_;
-  const KvPageLayout layout_;
-  const uint32_t head_;
-  const uint32_t* pages_;  // Page ids of this head.
-};
-
-const uint32_t* HeadRows::Table(const KvBinding& kv, uint32_t table, uint32_t head) {
-  const uint64_t row = uint64_t{table} * kv.geometry.heads() + head;
-  return reinterpret_cast<const uint32_t*>(HostBytes(kv.tables)) + row * kv.geometry.pages_per_head;
-}
-
-template <class T>
-T* HeadRows::Part(uint32_t slot, uint32_t offset) const {
-  const uint32_t page = pages_[slot / kPageRows];
-  std::byte* slab = HostBytes(kv_.slabs[page / kv_.pages_per_slab]);
-  const uint64_t in_slab = uint64_t{page % kv_.pages_per_slab} * layout_.page_bytes;
-  return reinterpret_cast<T*>(slab + in_slab + offset);
-}
-
-float HeadRows::Held(uint32_t slot, Side side, uint32_t dim) const {
-  if (Type(side) == DType::kF16) return F16ToF32(Half(slot, side, dim));
-  const float quant = Type(side) == DType::kQ8_0
-                          ? static_cast<float>(Quant(slot, side, dim))
-                          : static_cast<float>(HalfByte(slot, side, dim)) - 8.0f;
-  return F16ToF32(Scale(slot, side, dim)) * quant;
-}
-
-void HeadRows::Read(uint32_t slot, Side side, float* to) const {
-  for (uint32_t d = 0; d < layout_.head_dim; ++d) to[d] = Held(slot, side, d);
-  if (Type(side) == DType::kQ4_0) Rotate(to, layout_.head_dim);
-}
-
-int8_t Quantize(float x, float d) {
-  if (d == 0.0f) return 0;
-  const float q = std::nearbyint(x * (1.0f / d));
-  return static_cast<int8_t>(q > 127.0f ? 127.0f : q >= -127.0f ? q : -127.0f);
-}
-
-void HeadRows::Write(uint32_t slot, Side side, const float* from) const {
-  if (Type(side) == DType::kF16) {
-    for (uint32_t d = 0; d < layout_.head_dim; ++d) Half(slot, side, d) = F32ToF16(from[d]);
-    return;
-  }
-  if (Type(side) == DType::kQ4_0) return WriteHalfBytes(slot, side, from);
-  for (uint32_t block = 0; block < layout_.head_dim; block += kBlock) {
-    float greatest = 0.0f;
-    for (uint32_t d = block; d < block + kBlock; ++d) {
-      greatest = std::max(greatest, std::fabs(from[d]));
-    }
-    const float scale = greatest / 127.0f;
-    Scale(slot, side, block) = F32ToF16(scale);
-    for (uint32_t d = block; d < block + kBlock; ++d) {
-      Quant(slot, side, d) = Quantize(from[d], scale);
-    }
-  }
-}
-
-uint32_t QuantizeToHalfByte(float x, float d) {
-  if (d == 0.0f) return 8;
-  const float q = std::nearbyint(x * (1.0f / d));
-  return static_cast<uint32_t>(8.0f + (q > 7.0f ? 7.0f : q >= -8.0f ? q : -8.0f));
-}
-
-void HeadRows::WriteHalfBytes(uint32_t slot, Side side, const float* from) const {
-  float x[kRotationMost];  // Dimensions that are rotated together.
-  const uint32_t together = RotationBlock(layout_.head_dim);
-  for (uint32_t first = 0; first < layout_.head_dim; first += together) {
-    std::copy_n(from + first, together, x);
-    Rotate(x, together);
-    for (uint32_t block = 0; block < together; block += kBlock) {
-      const auto [least, most] = std::minmax_element(x + block, x + block + kBlock);
-      const float greatest = *most >= -*least ? *most : *least;
-      const float scale = std::fabs(greatest) < 0x1p-20f ? 0.0f : greatest / -8.0f;
-      Scale(slot, side, first + block) = F32ToF16(scale);
-      for (uint32_t d = block; d < block + kBlock; ++d) {
-        SetHalfByte(slot, side, first + d, QuantizeToHalfByte(x[d], scale));
-      }
-    }
-  }
-}
 
 /// Calls f(head, rows of the head, resident count) for every head of sequence 0.
 template <class F>
@@ -452,11 +266,12 @@ void Run(const KvRebaseOp& op, Replay& replay) {
   });
 }
 
-void Run(const KvScoreOp&, Replay& replay) {
+void Run(const KvScoreOp& op, Replay& replay) {
   const ScoreBy score_by = replay.step.sequence(0).score_by;
   ForEachHead(replay, [&](uint32_t, const HeadRows& rows, uint32_t resident) {
     if (score_by == ScoreBy::kPooledAttention) PoolMarks(rows, resident, *replay.scratch);
     if (score_by == ScoreBy::kKeyDifference) ScoreKeys(rows, resident, *replay.scratch);
+    if (score_by == ScoreBy::kExpectedAttention) ScoreExpected(op, rows, resident, replay);
   });
 }
 

@@ -39,7 +39,7 @@ struct Tuning {
 Tuning TuningOf(const DeviceFacts& facts);
 
 /// Memory that dispatches depend on each other through.
-enum class Resource : uint8_t { kArena, kOut, kScratch, kRows, kStamps };
+enum class Resource : uint8_t { kArena, kOut, kScratch, kRows, kStamps, kStatistics };
 
 struct Range {
   Resource resource;
@@ -67,7 +67,7 @@ bool Conflict(const Dispatch& earlier, const Dispatch& next);
 /// Where a plan's memory is; all zero while only sizes are asked.
 struct Addresses {
   const DeviceWeights* weights = nullptr;
-  VkDeviceAddress arena = 0, out = 0, tables = 0;
+  VkDeviceAddress arena = 0, out = 0, tables = 0, statistics = 0;
   VkDeviceAddress step = 0, slabs = 0, scratch = 0;
 };
 
@@ -107,6 +107,7 @@ class DispatchBuilder {
   void Add(const KvCompactOp& op);
   void Add(const KvSpreadOp& op);
   void Add(const KvScoreOp& op);
+  void Add(const QueryStatsOp& op);
   void Add(const KvRebaseOp& op);
   MatMulArguments MatMulOf(const MatMulOp& op) const;
   void AddMatVec(const MatMulOp& op);
@@ -114,8 +115,6 @@ class DispatchBuilder {
   void AddMatMulDot(const MatMulOp& op);
   /// matmul or matmul_dot: a workgroup makes a tile of outputs.
   Dispatch& EmitTiles(const Shader& shader, const MatMulOp& op, const MatMulArguments& arguments);
-  /// A kernel that rewrites marks, a workgroup a head.
-  void AddMarks(const Shader& shader);
   void AddSplitAttend(const AttendOp& op);
   void AddTiledAttend(const AttendOp& op);
 
@@ -154,6 +153,9 @@ class DispatchBuilder {
   Constants CacheConstants(uint32_t threads) const;
   /// Address of the table of a RopeSpec's frequencies.
   VkDeviceAddress Frequencies(const RopeSpec& rope);
+  /// Of that of its mean rotations.
+  VkDeviceAddress MeanTurns(const RopeSpec& rope);
+  VkDeviceAddress Table(const RopeSpec& rope, bool is_mean);
 
   const Tuning tuning_;
   const KvGeometry geometry_;
@@ -166,8 +168,12 @@ class DispatchBuilder {
   uint32_t quantized_at_ = 0;
   bool is_out_ = false;        // Past the tape's GatherRows.
   uint64_t tables_bytes_ = 0;  // Reserved at the start of scratch.
-  std::vector<RopeSpec> ropes_;
-  std::vector<uint32_t> rope_at_;
+  struct TurnTable {
+    RopeSpec rope;
+    bool is_mean;
+    uint32_t at;  // Word of `tables`.
+  };
+  std::vector<TurnTable> turn_tables_;
 };
 
 /// Empty, or why the op cannot run.

@@ -157,22 +157,45 @@ std::vector<Range> DispatchBuilder::WholeCache() const {
           Layers(Resource::kStamps, 0, geometry_.layers, true), kWriteScratch};
 }
 
-void DispatchBuilder::AddMarks(const Shader& shader) {
+void DispatchBuilder::Add(const KvSpreadOp&) {
   const struct {
     VkDeviceAddress step, slabs, tables;
     uint32_t pages_per_slab, pages_per_head;
   } arguments = {at_.step, at_.slabs, at_.tables, pages_per_slab_, geometry_.pages_per_head};
-  Emit(shader, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments).ranges = {
-      Layers(Resource::kRows, 0, geometry_.layers, false),
-      Layers(Resource::kStamps, 0, geometry_.layers, true)};
+  Emit(kShader_kv_spread, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments)
+      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false),
+                 Layers(Resource::kStamps, 0, geometry_.layers, true)};
 }
 
-void DispatchBuilder::Add(const KvSpreadOp&) {
-  AddMarks(kShader_kv_spread);
+void DispatchBuilder::Add(const KvScoreOp& op) {
+  const struct {
+    VkDeviceAddress statistics, turns, step, slabs, tables;
+    uint32_t pages_per_slab, pages_per_head, query_heads, pairs;
+    float scale;
+  } arguments = {at_.statistics,
+                 MeanTurns(op.rope),
+                 at_.step,
+                 at_.slabs,
+                 at_.tables,
+                 pages_per_slab_,
+                 geometry_.pages_per_head,
+                 geometry_.query_heads,
+                 op.rope.dims / 2,
+                 op.scale};
+  Emit(kShader_kv_score, CacheConstants(tuning_.row_threads), {geometry_.heads(), 1, 1}, arguments)
+      .ranges = {Layers(Resource::kRows, 0, geometry_.layers, false),
+                 Layers(Resource::kStatistics, 0, geometry_.layers, false),
+                 Layers(Resource::kStamps, 0, geometry_.layers, true)};
 }
 
-void DispatchBuilder::Add(const KvScoreOp&) {
-  AddMarks(kShader_kv_score);
+void DispatchBuilder::Add(const QueryStatsOp& op) {
+  const struct {
+    VkDeviceAddress q, statistics, step;
+    uint32_t layers, layer, heads, head_dim;
+  } arguments = {At(op.q), at_.statistics,        at_.step,          geometry_.layers,
+                 op.layer, geometry_.query_heads, geometry_.head_dim};
+  Emit(kShader_query_stats, {32}, {geometry_.query_heads, 1, 1}, arguments).ranges = {
+      Touch(op.q, false), Layers(Resource::kStatistics, op.layer, op.layer + 1, true)};
 }
 
 void DispatchBuilder::Add(const KvCompactOp&) {

@@ -58,6 +58,7 @@ absl::StatusOr<std::unique_ptr<DevicePlan>> DevicePlan::Compile(const Tape& tape
   addresses.arena = address(bindings.arena);
   addresses.out = address(bindings.out);
   addresses.tables = address(kv.tables);
+  addresses.statistics = address(kv.statistics);
   addresses.slabs = plan->memory_->address();
   addresses.step = addresses.slabs + plan->step_at_;
   addresses.scratch = addresses.slabs + plan->scratch_at_;

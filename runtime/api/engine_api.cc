@@ -33,6 +33,7 @@ absl::StatusOr<EngineOptions> ToEngineOptions(const corm_engine_options* options
   out.prefill_chunk = read.prefill_chunk;
   out.all_logits = read.all_logits != 0;
   out.tuning = OrEmpty(read.tuning_path);
+  out.query_statistics = read.query_statistics != 0;
   return out;
 }
 

@@ -60,6 +60,7 @@ struct EvictionRules {
   uint32_t fade = 0;   // Steps that a position of distance from an important row costs; 0: all.
   ScoreBy score_by = ScoreBy::kNone;
   uint32_t value_reach = 0;  // Steps that each doubling of the size of a row's value counts for.
+  bool observes_queries = false;  // Needs EngineOptions::query_statistics.
 };
 
 struct PolicyOption {

@@ -201,8 +201,10 @@ std::string DescribePolicies() {
     for (const PolicyOption& option : def->options) {
       options.push_back({{"name", Str(option.name)}, {"meaning", Str(option.meaning)}});
     }
-    list.push_back(
-        {{"name", Str(def->name)}, {"summary", Str(def->summary)}, {"options", options}});
+    list.push_back({{"name", Str(def->name)},
+                    {"summary", Str(def->summary)},
+                    {"options", options},
+                    {"query_statistics", def->rules({}).observes_queries}});
   }
   return Text(list);
 }

@@ -216,7 +216,7 @@ std::vector<Stage::Bucket> Engine::MakeBuckets(const EnginePlan& plan) const {
   std::vector<Stage::Bucket> buckets;
   for (uint32_t rows : plan.row_buckets) {
     const uint32_t out_rows = plan.out_rows(rows, options_.all_logits, options_.max_sessions);
-    const Tape tape = model_->WriteTape(rows, out_rows);
+    const Tape tape = model_->WriteTape(rows, out_rows, options_.query_statistics);
     const TopKOp* top = std::get_if<TopKOp>(&tape.ops.back());
     CORM_CHECK(top != nullptr && top->x.region == Region::kOut);  // As ModelDef asks.
     CORM_CHECK(tape.layer_starts.size() == model_->config().layers + 1);

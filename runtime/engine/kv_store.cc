@@ -22,7 +22,6 @@ KvStore::KvStore(const StagePlan& plan, Backend* backend, MemoryLedger* ledger)
   binding_.geometry = plan.geometry;
   binding_.pages_per_slab = plan.pages_per_slab;
   binding_.slabs.resize(slabs_.size(), nullptr);
-  table_bytes_ = uint64_t{plan.geometry.heads()} * plan.geometry.pages_per_head * 4;
   step_.header().sequences = 1;
 }
 
@@ -32,17 +31,22 @@ absl::StatusOr<std::unique_ptr<KvStore>> KvStore::Create(const StagePlan& plan,
                                                          const Weights* weights,
                                                          MemoryLedger* ledger) {
   std::unique_ptr<KvStore> store(new KvStore(plan, backend, ledger));
-  const uint64_t tables_bytes = max_sessions * store->table_bytes_;
-  CORM_ASSIGN_OR_RETURN(
-      store->tables_reserved_,
-      Reservation::Take(ledger, plan.place, MemoryCategory::kKvMetadata, tables_bytes));
-  CORM_ASSIGN_OR_RETURN(store->tables_, backend->Allocate(tables_bytes));
+  const KvGeometry& geometry = plan.geometry;
+  CORM_ASSIGN_OR_RETURN(store->metadata_reserved_,
+                        Reservation::Take(ledger, plan.place, MemoryCategory::kKvMetadata,
+                                          max_sessions * geometry.metadata_bytes()));
+  CORM_ASSIGN_OR_RETURN(store->tables_, backend->Allocate(max_sessions * geometry.table_bytes()));
   store->binding_.tables = store->tables_.get();
+  if (geometry.query_heads != 0) {
+    CORM_ASSIGN_OR_RETURN(store->statistics_,
+                          backend->Allocate(max_sessions * geometry.statistics_bytes()));
+    store->binding_.statistics = store->statistics_.get();
+  }
   store->table_is_used_.resize(max_sessions, false);
 
-  const Tape ages = AgesTape(plan.geometry);
+  const Tape ages = AgesTape(geometry, rope);
   CORM_ASSIGN_OR_RETURN(store->out_, backend->Allocate(ages.out_bytes));
-  store->ages_.resize(uint64_t{plan.geometry.heads()} * (kAgeBins + 1));
+  store->ages_.resize(uint64_t{geometry.heads()} * (kAgeBins + 1));
   Bindings bindings;
   bindings.weights = weights;
   bindings.out = store->out_.get();
@@ -78,7 +82,8 @@ absl::Status KvStore::WriteTable(uint32_t table, uint32_t head, uint32_t first,
                                  std::span<const PageId> pages) {
   static_assert(sizeof(PageId) == sizeof(uint32_t));
   const uint64_t entry = uint64_t{head} * binding_.geometry.pages_per_head + first;
-  return backend_->Upload(*tables_, table * table_bytes_ + entry * sizeof(uint32_t),
+  return backend_->Upload(*tables_,
+                          table * binding_.geometry.table_bytes() + entry * sizeof(uint32_t),
                           std::as_bytes(pages));
 }
 
@@ -142,7 +147,16 @@ absl::Status KvStore::ZeroSlots(std::span<const PageId> pages, uint32_t first) {
   return absl::OkStatus();
 }
 
-absl::Status KvStore::ZeroFreePages() {
+absl::Status KvStore::ZeroStatistics(uint32_t table) {
+  if (statistics_ == nullptr) return absl::OkStatus();
+  const std::vector<std::byte> zeros(binding_.geometry.statistics_bytes());
+  return backend_->Upload(*statistics_, table * zeros.size(), zeros);
+}
+
+absl::Status KvStore::ZeroFree() {
+  for (uint32_t table = 0; table < table_is_used_.size(); ++table) {
+    if (!table_is_used_[table]) CORM_RETURN_IF_ERROR(ZeroStatistics(table));
+  }
   return ZeroSlots(pool_.FreePages(), 0);
 }
 

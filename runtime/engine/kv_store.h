@@ -30,7 +30,8 @@ class KvStore : private SlabHost {
   const KvBinding& binding() const { return binding_; }
   PagePool& pool() { return pool_; }
   uint32_t page_bytes() const { return page_bytes_; }
-  uint64_t table_bytes() const { return table_bytes_; }
+  /// What a session takes beside pages.
+  uint64_t metadata_bytes() const { return binding_.geometry.metadata_bytes(); }
 
   /// A free set of page tables, RESOURCE_EXHAUSTED when max_sessions are in use.
   absl::StatusOr<uint32_t> TakeTable();
@@ -49,8 +50,10 @@ class KvStore : private SlabHost {
                         uint32_t mark);
   /// Overwrites the slots of a head from `first` on with zeros.
   absl::Status ZeroSlots(std::span<const PageId> pages, uint32_t first);
-  /// Overwrites all pages that no one uses.
-  absl::Status ZeroFreePages();
+  /// Overwrites what is known of a session's queries, if anything is.
+  absl::Status ZeroStatistics(uint32_t table);
+  /// Overwrites all pages and statistics that no one uses.
+  absl::Status ZeroFree();
   /// Age histograms of the sequence, [heads, kAgeBins + 1]; valid until the next call.
   absl::StatusOr<std::span<const uint32_t>> Ages(const StepSequence& sequence,
                                                  std::span<const uint32_t> counts);
@@ -75,12 +78,11 @@ class KvStore : private SlabHost {
   MemoryLedger* const ledger_;
   const MemoryPlace place_;
   const uint32_t page_bytes_;
-  uint64_t table_bytes_ = 0;  // Of one session.
   KvBinding binding_;
   PagePool pool_;
   std::vector<std::unique_ptr<Buffer>> slabs_;
-  Reservation tables_reserved_;
-  std::unique_ptr<Buffer> tables_;
+  Reservation metadata_reserved_;
+  std::unique_ptr<Buffer> tables_, statistics_;
   std::unique_ptr<Buffer> out_;  // Age histograms.
   std::vector<bool> table_is_used_;
   StepBuffer step_;

@@ -71,10 +71,10 @@ uint64_t ModelFile::weight_bytes() const {
   return bytes;
 }
 
-Tape ModelFile::WriteTape(uint32_t rows, uint32_t out_rows) const {
+Tape ModelFile::WriteTape(uint32_t rows, uint32_t out_rows, bool counts_queries) const {
   CORM_CHECK(problems_.empty());
   WeightTable weights(*gguf_);
-  TapeBuilder builder(rows, out_rows);
+  TapeBuilder builder(rows, out_rows, counts_queries);
   def_->write_tape(config_, weights, builder);
   return std::move(builder).Finish();
 }

@@ -31,8 +31,9 @@ class ModelFile {
   absl::Status Usable() const;
   uint64_t parameters() const;
 
-  /// A step of `rows` rows with `out_rows` outputs. Needs Usable().
-  Tape WriteTape(uint32_t rows, uint32_t out_rows) const;
+  /// A step of `rows` rows with `out_rows` outputs, which counts queries (QueryStatsOp) or does
+  /// not. Needs Usable().
+  Tape WriteTape(uint32_t rows, uint32_t out_rows, bool counts_queries = false) const;
   /// How the model turns positions, factors included. Needs Usable().
   RopeSpec rope() const { return rope_; }
   /// The weights in tape order, pointing into the mapped file.

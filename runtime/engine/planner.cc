@@ -91,8 +91,9 @@ void SizeStage(const Problem& problem, const EnginePlan& plan, uint32_t index, S
   MemoryPlan& memory = stage->memory;
   uint64_t arena = 0, out = 0;
   for (uint32_t rows : plan.row_buckets) {
-    const Tape tape = problem.model.WriteTape(
-        rows, plan.out_rows(rows, problem.all_logits(), problem.sessions()));
+    const Tape tape =
+        problem.model.WriteTape(rows, plan.out_rows(rows, problem.all_logits(), problem.sessions()),
+                                problem.options.query_statistics);
     const std::vector<TapePart> parts = SplitTape(tape, problem.layers);
     const Tape own = StageTape(parts, index);
     arena = std::max(arena, own.arena_bytes);
@@ -104,14 +105,14 @@ void SizeStage(const Problem& problem, const EnginePlan& plan, uint32_t index, S
     }
   }
   const uint64_t kv_step_bytes = StepBuffer({1, 1, 1, heads}).bytes().size();
-  for (const Tape& tape :
-       {AgesTape(stage->geometry), CompactTape(), RebaseTape(problem.model.rope())}) {
+  const RopeSpec rope = problem.model.rope();
+  for (const Tape& tape : {AgesTape(stage->geometry, rope), CompactTape(), RebaseTape(rope)}) {
     memory.activations += backend.PlanBytes(tape, stage->geometry, kv_step_bytes);
     memory.staging += tape.out_bytes;
   }
   memory.activations += arena;
   memory.staging += out + step_bytes;
-  memory.kv_metadata = uint64_t{problem.sessions()} * heads * stage->geometry.pages_per_head * 4;
+  memory.kv_metadata = problem.sessions() * stage->geometry.metadata_bytes();
   if (const uint64_t piece = backend.Granularity(); piece > 1) {
     const uint64_t taken = memory.total();
     memory.program = RoundUp(taken + kAlignmentSlack, piece) - taken;
@@ -397,9 +398,11 @@ absl::Status TooSmall(const Problem& problem, const EnginePlan& plan) {
 
 }  // namespace
 
-Tape AgesTape(const KvGeometry& geometry) {
+Tape AgesTape(const KvGeometry& geometry, const RopeSpec& rope) {
   TapeBuilder builder(1, 1);
-  builder.Add(KvScoreOp{});
+  KvScoreOp score;
+  if (geometry.query_heads != 0) score = {rope, AttentionScale(geometry.head_dim)};
+  builder.Add(score);
   builder.Add(KvSpreadOp{});
   builder.Add(KvAgesOp{builder.Out(DType::kU32, {geometry.heads(), kAgeBins + 1, 1})});
   return std::move(builder).Finish();
@@ -461,6 +464,7 @@ absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelF
   CORM_RETURN_IF_ERROR(CheckOptions(options, model));
   const ModelConfig& config = model.config();
   KvGeometry geometry{config.layers, config.kv_heads, config.head_dim, DType::kF16, DType::kF16, 0};
+  if (options.query_statistics) geometry.query_heads = config.heads;
   CORM_RETURN_IF_ERROR(ParseKvType(options.kv_type, &geometry.k_type, &geometry.v_type));
   if (config.head_dim % 32 != 0 &&
       (geometry.k_type != DType::kF16 || geometry.v_type != DType::kF16)) {
@@ -502,8 +506,8 @@ absl::StatusOr<SessionPlan> PlanSession(const EngineOptions& options, const Engi
   session.prefill_chunk = plan.prefill_chunk;
   if (budget_bytes == 0) return session;
   const uint64_t heads = plan.geometry.heads();
-  const uint64_t tables = heads * plan.geometry.pages_per_head * 4;
-  const uint64_t pages = (budget_bytes - std::min(budget_bytes, tables)) / plan.page_bytes;
+  const uint64_t metadata = plan.geometry.metadata_bytes();
+  const uint64_t pages = (budget_bytes - std::min(budget_bytes, metadata)) / plan.page_bytes;
   session.rows_per_head =
       static_cast<uint32_t>(std::min<uint64_t>(session.rows_per_head, pages * kPageRows / heads));
   while (options.prefill_chunk == 0 &&
@@ -513,7 +517,7 @@ absl::StatusOr<SessionPlan> PlanSession(const EngineOptions& options, const Engi
   const uint64_t pages_min = heads * PagesPerHeadMin(1, session.prefill_chunk);
   if (pages >= pages_min) return session;
   return absl::ResourceExhaustedError(absl::StrCat(
-      "--kv-budget ", budget_bytes, " is below ", tables + pages_min * plan.page_bytes,
+      "--kv-budget ", budget_bytes, " is below ", metadata + pages_min * plan.page_bytes,
       " bytes, the smallest that a session works in; rows in fewer bits (--kv-type)",
       options.prefill_chunk == 0 ? "" : " and a smaller --prefill-chunk", " lower it"));
 }

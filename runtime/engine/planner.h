@@ -35,6 +35,7 @@ struct EngineOptions {
   uint32_t max_sessions = 1;
   uint32_t prefill_chunk = 0;  // 0: chosen.
   bool all_logits = false;
+  bool query_statistics = false;  // Kept for policies that observe queries (EvictionRules).
 
   bool capped() const { return memory_cap_bytes != 0 || kv_cap_bytes != 0; }
 };
@@ -92,7 +93,7 @@ struct SessionPlan {
 };
 
 /// Tapes of KV maintenance; their out region holds the age histograms.
-Tape AgesTape(const KvGeometry& geometry);
+Tape AgesTape(const KvGeometry& geometry, const RopeSpec& rope);
 Tape CompactTape();
 Tape RebaseTape(const RopeSpec& rope);
 
@@ -105,7 +106,7 @@ absl::Status ParseKvType(const std::string& text, DType* k, DType* v);
 absl::StatusOr<EnginePlan> PlanEngine(const EngineOptions& options, const ModelFile& model,
                                       std::span<const Backend* const> devices, const Backend* host);
 
-/// The plan of a session that may hold `budget_bytes` of KV pages and tables; 0: no budget of its
+/// The plan of a session that may hold `budget_bytes` of KV pages and metadata; 0: no budget of its
 /// own. RESOURCE_EXHAUSTED with the smallest budget that works.
 absl::StatusOr<SessionPlan> PlanSession(const EngineOptions& options, const EnginePlan& plan,
                                         uint64_t budget_bytes);

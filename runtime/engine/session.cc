@@ -57,6 +57,12 @@ absl::StatusOr<SessionCache::Settings> MakeSettings(const Engine& engine,
   asked.rows_per_head = std::min(capped ? rows_per_head : kNever, plan.context / 2);
   SessionCache::Settings settings;
   settings.rules = policy->rules(asked);
+  if (settings.rules.observes_queries && plan.geometry.query_heads == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("policy '", name,
+                     "' needs statistics of queries, which this engine does not keep; create "
+                     "it with corm_engine_options.query_statistics"));
+  }
   if (options.follows_room && capped) {
     settings.rows_per_head = asked.rows_per_head;
     settings.rules_for = [policy, asked](uint32_t rows) mutable {

@@ -59,12 +59,12 @@ void SessionCache::Attach(std::span<KvStore* const> stores) {
 
 uint32_t SessionCache::PageBudget(const Part& part) const {
   if (settings_.budget_bytes == 0) return kNever;
-  uint64_t heads = 0, tables = 0;
+  uint64_t heads = 0, metadata = 0;
   for (const std::unique_ptr<Part>& each : parts_) {
     heads += each->kv.heads();
-    tables += each->store->table_bytes();
+    metadata += each->store->metadata_bytes();
   }
-  const uint64_t pages = (settings_.budget_bytes - std::min(settings_.budget_bytes, tables)) /
+  const uint64_t pages = (settings_.budget_bytes - std::min(settings_.budget_bytes, metadata)) /
                          part.store->page_bytes() * part.kv.heads() / heads;
   return static_cast<uint32_t>(std::min<uint64_t>(pages, kNever));
 }
@@ -160,6 +160,7 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.fade = rules.fade;
   s.score_by = rules.score_by;
   s.value_reach = rules.value_reach;
+  s.observes = rules.observes_queries && use != RowUse::kProbe ? 1 : 0;
   // What stamps may be ahead of the clock, and the age of a row whose value has size 1.
   const uint32_t lead = kDoublingsMost * rules.reach + kDoublingsMost / 2 * rules.value_reach;
   s.natural_age = rules.natural_age == kNever ? kNever : NaturalAge() + lead;
@@ -367,7 +368,7 @@ SessionCache::Stats SessionCache::stats() const {
   for (const std::unique_ptr<Part>& part : parts_) {
     stats.rows += part->kv.row_total();
     stats.bytes +=
-        uint64_t{part->kv.page_total()} * part->store->page_bytes() + part->store->table_bytes();
+        uint64_t{part->kv.page_total()} * part->store->page_bytes() + part->store->metadata_bytes();
     if (!part->host) continue;
     stats.host_rows += part->host->rows();
     stats.host_bytes += part->host->bytes();

@@ -10,7 +10,7 @@
 // the trained context. After the step, Commit() counts the rows in. The cap holds because rows are
 // dropped before new ones are written.
 //
-// A session may have a budget of its own, inside the engine's cap: bytes of pages and tables that
+// A session may have a budget of its own, inside the engine's cap: bytes of pages and metadata that
 // it never passes, shared among stages as their heads are.
 //
 // Past the trained context: positions advance until the next row would pass it; then each head is
@@ -70,7 +70,7 @@ class SessionCache {
     uint32_t context = 0;        // Positions the model was trained on.
     uint32_t interval = 0;       // Tokens to make room for at once, and between natural evictions.
     uint32_t floor = 0;          // Rows a head keeps whatever happens.
-    uint64_t budget_bytes = 0;   // Pages and tables; 0: as the pools allow.
+    uint64_t budget_bytes = 0;   // Pages and metadata; 0: as the pools allow.
     HostRows::Limits host = {};  // Of copies of dropped rows; none where bytes_most is 0.
     bool zeroes = false;         // Slots are overwritten when their rows leave.
     Audit* audit = nullptr;      // Told what is dropped, if any; outlives the cache.
@@ -139,7 +139,8 @@ class SessionCache {
   /// nothing changed, when some are not resident or positions were moved: then the log must be read
   /// again.
   absl::StatusOr<bool> SetPinned(uint32_t from, uint32_t to, bool is_pinned);
-  /// Overwrites pages on the device: all of them, or the slots that hold no row.
+  /// Overwrites pages on the device: all of them, with what is known of queries, or the slots that
+  /// hold no row.
   enum class Erase : uint8_t { kAll, kUnused };
   absl::Status Zero(Erase what);
   /// For the audit: all rows are about to be forgotten.

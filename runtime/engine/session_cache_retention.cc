@@ -55,6 +55,7 @@ absl::StatusOr<bool> SessionCache::TakeBack(uint32_t rows) {
 
 absl::Status SessionCache::Zero(Erase what) {
   for (const std::unique_ptr<Part>& part : parts_) {
+    if (what == Erase::kAll) CORM_RETURN_IF_ERROR(part->store->ZeroStatistics(part->table));
     for (uint32_t h = 0; h < part->kv.heads(); ++h) {
       const uint32_t first = what == Erase::kAll ? 0 : part->kv.counts()[h];
       CORM_RETURN_IF_ERROR(part->store->ZeroSlots(part->kv.pages(h), first));

@@ -118,7 +118,7 @@ absl::Status Stage::Erase() {
       CORM_RETURN_IF_ERROR(backend_->Upload(*buffer, at, std::span(zeros).first(bytes)));
     }
   }
-  return store_->ZeroFreePages();
+  return store_->ZeroFree();
 }
 
 }  // namespace cormorant

@@ -55,7 +55,7 @@ class Stage {
   absl::Status Take(const Handover& handover, Stage& from, uint32_t rows);
   /// Runs part `part` of bucket `bucket`, to its end. The part is one of this stage.
   absl::Status Run(size_t bucket, size_t part);
-  /// Overwrites with zeros what the last steps left, free pages included.
+  /// Overwrites with zeros what the last steps left, free pages and statistics included.
   absl::Status Erase();
 
  private:

@@ -51,8 +51,17 @@ struct KvGeometry {
   DType k_type = DType::kF16;
   DType v_type = DType::kF16;
   uint32_t pages_per_head = 0;  // Length of one head's page table.
+  uint32_t query_heads = 0;     // H, where statistics of queries are kept (QueryStatsOp), else 0.
 
   constexpr uint32_t heads() const { return layers * kv_heads; }
+  /// f32 sums of one query head of one layer.
+  constexpr uint32_t query_sums() const { return 1 + head_dim / 2 * 5; }
+  /// Bytes of one session beside its pages: page tables, and statistics of queries.
+  constexpr uint64_t table_bytes() const { return uint64_t{heads()} * pages_per_head * 4; }
+  constexpr uint64_t statistics_bytes() const {
+    return uint64_t{layers} * query_heads * query_sums() * 4;
+  }
+  constexpr uint64_t metadata_bytes() const { return table_bytes() + statistics_bytes(); }
 };
 
 constexpr uint32_t kRotationMost = 256;

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <variant>
 
@@ -120,6 +121,24 @@ struct ActOp {
 struct RopeOp {
   Tensor x;
   RopeSpec rope;
+};
+
+/// Counts queries, as they are before RoPE, into the statistics of their sequence and layer.
+///
+///   q  [R,H,E] f32      statistics  [tables][L][H][1 + 5 E/2] f32, beside the cache
+///
+/// For each query head: n, then for each pair (a, b) of dimensions (2i, 2i+1) sums of a, b, a^2,
+/// b^2 and a b. A row i >= pinned_rows of a sequence that `observes` adds 1 and its own to those of
+/// the sequence's table; where the sequence's clock is 0, they are 0 before. Rows are added in
+/// ascending order, so the sums do not depend on how a step is computed. (The first queries of a
+/// text, those of sinks, are unlike all others.)
+///
+/// Each product and each sum is rounded to f32; a backend may leave out the rounding of products.
+/// Error against the reference: |ds| <= (rows + 1) 2^-23 (|old| + sum of the magnitudes of what is
+/// added). n is exact up to 2^24, where it stays.
+struct QueryStatsOp {
+  uint32_t layer = 0;
+  Tensor q;
 };
 
 /// Appends the live rows of k and v to the cache of `layer`, one row for each KV head.
@@ -264,14 +283,36 @@ struct KvSpreadOp {};
 ///                     K[r] / |K[r]| over the rows r < counts[h], K as the cache holds them,
 ///                     dequantized. The cosine of zeros is 0, and what they add to m. (KeyDiff,
 ///                     arXiv 2504.15364.)
+///   expected attention  kExpectedUnits * x[s] / sum_r x[r], rounded to an integer, over the rows
+///                     of the head that are not pinned: x[s] = |V[s]| sum_h softmax_s(z[h,s]), h
+///                     over the query heads of the head's group. (Expected Attention, arXiv
+///                     2510.00636.) Stays where the statistics count no query (QueryStatsOp); 0
+///                     where the sum is.
+///
+/// z[h,s] = scale mu.K[s] + scale^2 / 2 K[s].C K[s] is the logarithm of what exp(scale q.K[s]) is
+/// on average for Gaussian q, and of q the statistics of head h tell: mu = R m and C = R D R^T,
+/// with m their means, D of each pair of dimensions (2i, 2i+1) the variances (0 at least) and the
+/// covariance, 0 across pairs, and R the mean of RoPE's rotations over the kExpectedPositions
+/// positions from position_clock on. For a pair that turns by t a position that is the rotation by
+/// t (position_clock + (N-1)/2) times sin(N t/2) / (N sin(t/2)), N = kExpectedPositions.
 ///
 /// Error of a key difference: 1 + kAttentionUnits * 1e-5 / |m|. A backend may leave q4_0 keys
-/// rotated, which leaves cosines as they are.
-struct KvScoreOp {};
+/// rotated, which leaves cosines as they are. Of an expected mark w: 1 + 4 w T, T = 2e-5 (1 + Z),
+/// with Z the greatest sum over the terms of a z of their magnitudes, variances before means are
+/// taken off.
+struct KvScoreOp {
+  RopeSpec rope;  // Of the keys, and the attention's scale: for expected attention.
+  float scale = 1.0f;
+};
+
+/// What attention multiplies products of queries and keys with.
+inline float AttentionScale(uint32_t head_dim) {
+  return 1.0f / std::sqrt(static_cast<float>(head_dim));
+}
 
 using Op =
     std::variant<EmbedOp, RmsNormOp, MatMulOp, ActOp, RopeOp, KvWriteOp, AttendOp, GatherRowsOp,
-                 TopKOp, KvAgesOp, KvCompactOp, KvRebaseOp, KvSpreadOp, KvScoreOp>;
+                 TopKOp, KvAgesOp, KvCompactOp, KvRebaseOp, KvSpreadOp, KvScoreOp, QueryStatsOp>;
 
 /// Positions over which KvSpread looks, either way.
 constexpr uint32_t kSpreadMost = 16;
@@ -377,7 +418,9 @@ void ForEachTensor(OpType& op, F&& f) {
     f(op.x, Access::kRead), f(op.values, Access::kWrite), f(op.indices, Access::kWrite);
   } else if constexpr (std::is_same_v<T, KvAgesOp>) {
     f(op.ages, Access::kWrite);
-  } else if constexpr (std::is_same_v<T, KvRebaseOp>) {
+  } else if constexpr (std::is_same_v<T, QueryStatsOp>) {
+    f(op.q, Access::kRead);
+  } else if constexpr (std::is_same_v<T, KvRebaseOp> || std::is_same_v<T, KvScoreOp>) {
     if (op.rope.factors.present()) f(op.rope.factors, Access::kRead);
   }
 }

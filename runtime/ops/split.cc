@@ -58,6 +58,7 @@ class Holders {
 void RenumberLayer(Op& op, uint32_t first_layer) {
   if (auto* write = std::get_if<KvWriteOp>(&op)) write->layer -= first_layer;
   if (auto* attend = std::get_if<AttendOp>(&op)) attend->layer -= first_layer;
+  if (auto* stats = std::get_if<QueryStatsOp>(&op)) stats->layer -= first_layer;
 }
 
 /// Adds an op to a part, and to its inputs what other stages have computed for it.

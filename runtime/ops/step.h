@@ -48,6 +48,10 @@ constexpr float kValueUnits = 256.0f;
 constexpr uint32_t kAttentionUnits = 1u << 16;
 constexpr uint32_t kAttentionMost = 1u << 31;  // Sums that have come so far stay as they are.
 
+/// Units of a row's share of what a head is expected to give, and positions that are looked ahead.
+constexpr uint32_t kExpectedUnits = 1u << 30;
+constexpr uint32_t kExpectedPositions = 512;
+
 /// What makes a row old, so that it leaves first (KvAgesOp).
 enum class RankBy : uint32_t {
   kLastImportant = 0,
@@ -59,9 +63,10 @@ enum class RankBy : uint32_t {
 
 /// What marks become before rows are ranked by them (KvScoreOp).
 enum class ScoreBy : uint32_t {
-  kNone = 0,             // They stay as they are.
-  kPooledAttention = 1,  // The mean over neighbouring positions (MarkBy::kAttention).
-  kKeyDifference = 2,    // How far the row's key points away from the head's others.
+  kNone = 0,               // They stay as they are.
+  kPooledAttention = 1,    // The mean over neighbouring positions (MarkBy::kAttention).
+  kKeyDifference = 2,      // How far the row's key points away from the head's others.
+  kExpectedAttention = 3,  // What queries to come are expected to take from the row.
 };
 
 /// One sequence's share of a step. Row i of the sequence is row first_row + i of the step; its step
@@ -88,6 +93,7 @@ struct StepSequence {
   ScoreBy score_by = ScoreBy::kNone;
   uint32_t value_reach = 0;  // Steps that each doubling of the size of a row's value counts for.
   uint32_t window_from = 0xffffffffu;  // KvRebase: where it begins before; default: no window.
+  uint32_t observes = 0;               // Not 0: QueryStats counts queries of rows not pinned.
 };
 
 struct StepHeader {

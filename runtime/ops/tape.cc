@@ -84,7 +84,8 @@ std::string ToString(const Tensor& tensor) {
 
 }  // namespace
 
-TapeBuilder::TapeBuilder(uint32_t rows, uint32_t out_rows) {
+TapeBuilder::TapeBuilder(uint32_t rows, uint32_t out_rows, bool counts_queries)
+    : counts_queries_(counts_queries) {
   tape_.rows = rows;
   tape_.out_rows = out_rows;
 }
@@ -117,9 +118,10 @@ Tape TapeBuilder::Finish() && {
 }
 
 absl::string_view OpName(const Op& op) {
-  static constexpr absl::string_view kNames[] = {
-      "embed",  "rms_norm", "matmul",  "act",        "rope",      "kv_write",  "attend",
-      "gather", "top_k",    "kv_ages", "kv_compact", "kv_rebase", "kv_spread", "kv_score"};
+  static constexpr absl::string_view kNames[] = {"embed",     "rms_norm", "matmul",     "act",
+                                                 "rope",      "kv_write", "attend",     "gather",
+                                                 "top_k",     "kv_ages",  "kv_compact", "kv_rebase",
+                                                 "kv_spread", "kv_score", "query_stats"};
   static_assert(std::size(kNames) == std::variant_size_v<Op>);
   return kNames[op.index()];
 }

@@ -23,7 +23,8 @@ struct Tape {
 
 class TapeBuilder {
  public:
-  TapeBuilder(uint32_t rows, uint32_t out_rows);
+  /// With `counts_queries` a model's attention has QueryStats.
+  TapeBuilder(uint32_t rows, uint32_t out_rows, bool counts_queries = false);
 
   /// A temporary of this step. Its bytes are re-used after its last use.
   Tensor Temp(std::array<uint32_t, 3> shape);
@@ -35,11 +36,13 @@ class TapeBuilder {
   void BeginLayer() { tape_.layer_starts.push_back(tape_.ops.size()); }
   uint32_t rows() const { return tape_.rows; }
   uint32_t out_rows() const { return tape_.out_rows; }
+  bool counts_queries() const { return counts_queries_; }
 
   /// Places temporaries (64-byte aligned) and hands the tape over.
   Tape Finish() &&;
 
  private:
+  const bool counts_queries_;
   Tape tape_;
   std::vector<uint64_t> temp_bytes_;  // By temporary; Tensor::offset is its number until Finish.
 };

@@ -14,4 +14,11 @@ bool HasSameTurns(const RopeSpec& a, const RopeSpec& b);
 /// `factors` are the numbers of rope.factors; null where there are none.
 void AppendTurns(const RopeSpec& rope, const float* factors, std::vector<uint32_t>* words);
 
+/// The mean of a pair's rotations over kExpectedPositions positions is the rotation at the middle
+/// one, (kExpectedPositions - 1) / 2 past the first, times this. `radians` a position.
+double MeanTurnLength(double radians);
+/// Four words a pair: those of AppendTurns, turns to the middle position as a 32-bit fraction, and
+/// the bits of MeanTurnLength as f32.
+void AppendMeanTurns(const RopeSpec& rope, const float* factors, std::vector<uint32_t>* words);
+
 }  // namespace cormorant

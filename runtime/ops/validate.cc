@@ -43,6 +43,7 @@ class Checker {
   absl::Status Check(const KvRebaseOp& op) const;
   absl::Status Check(const KvSpreadOp& op) const;
   absl::Status Check(const KvScoreOp& op) const;
+  absl::Status Check(const QueryStatsOp& op) const;
 
   /// An f32 tensor of this shape in the arena or out.
   absl::Status Activation(absl::string_view name, const Tensor& tensor, const Shape& shape) const;
@@ -55,8 +56,10 @@ class Checker {
   absl::Status Weight(absl::string_view name, const Tensor& tensor, const Shape& shape,
                       bool is_f32) const;
   absl::Status Rope(const RopeSpec& rope, uint32_t head_dim) const;
+  absl::Status Scale(float scale) const;
   absl::Status Cache() const;
   absl::Status Layer(uint32_t layer) const;
+  absl::Status Group(uint32_t query_heads) const;
   /// The op needs the rows of the step, which are gone after GatherRows.
   absl::Status AllRows() const;
 
@@ -161,6 +164,12 @@ absl::Status Checker::Rope(const RopeSpec& rope, uint32_t head_dim) const {
   return Weight("factors", rope.factors, {rope.dims / 2, 1, 1}, true);
 }
 
+absl::Status Checker::Scale(float scale) const {
+  if (scale > 0.0f && std::isfinite(scale)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("scale is ", scale, ", expected a finite number above 0"));
+}
+
 absl::Status Checker::Cache() const {
   const KvGeometry& g = limits_.geometry;
   if (g.layers == 0 || g.kv_heads == 0 || g.head_dim == 0 || g.pages_per_head == 0) {
@@ -188,6 +197,12 @@ absl::Status Checker::Layer(uint32_t layer) const {
   if (layer < limits_.geometry.layers) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("layer is ", layer, ", the cache has ", limits_.geometry.layers));
+}
+
+absl::Status Checker::Group(uint32_t query_heads) const {
+  if (query_heads % limits_.geometry.kv_heads == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(query_heads, " query heads cannot share ",
+                                                 limits_.geometry.kv_heads, " KV heads evenly"));
 }
 
 absl::Status Checker::AllRows() const {
@@ -249,14 +264,8 @@ absl::Status Checker::Check(const AttendOp& op) const {
   const Shape shape = {rows_, op.q.shape[1], limits_.geometry.head_dim};
   CORM_RETURN_IF_ERROR(Activation("q", op.q, shape));
   CORM_RETURN_IF_ERROR(Activation("o", op.o, shape));
-  if (op.q.shape[1] % limits_.geometry.kv_heads != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(op.q.shape[1], " query heads cannot share ",
-                                                   limits_.geometry.kv_heads, " KV heads evenly"));
-  }
-  if (!(op.scale > 0.0f && std::isfinite(op.scale))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("scale is ", op.scale, ", expected a finite number above 0"));
-  }
+  CORM_RETURN_IF_ERROR(Group(op.q.shape[1]));
+  CORM_RETURN_IF_ERROR(Scale(op.scale));
   return Apart("o and q", op.o, op.q, false);
 }
 
@@ -303,8 +312,22 @@ absl::Status Checker::Check(const KvSpreadOp&) const {
   return Cache();
 }
 
-absl::Status Checker::Check(const KvScoreOp&) const {
-  return Cache();
+absl::Status Checker::Check(const KvScoreOp& op) const {
+  CORM_RETURN_IF_ERROR(Cache());
+  CORM_RETURN_IF_ERROR(Group(limits_.geometry.query_heads));
+  CORM_RETURN_IF_ERROR(Scale(op.scale));
+  return Rope(op.rope, limits_.geometry.head_dim);
+}
+
+absl::Status Checker::Check(const QueryStatsOp& op) const {
+  CORM_RETURN_IF_ERROR(AllRows());
+  CORM_RETURN_IF_ERROR(Layer(op.layer));
+  const KvGeometry& g = limits_.geometry;
+  if (g.query_heads == 0) {
+    return absl::InvalidArgumentError("the cache keeps no statistics of queries");
+  }
+  CORM_RETURN_IF_ERROR(Group(g.query_heads));
+  return Activation("q", op.q, {rows_, g.query_heads, g.head_dim});
 }
 
 absl::Status Checker::CheckTape() {

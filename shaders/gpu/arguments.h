@@ -125,8 +125,24 @@ struct KvAgesArguments {
   uint32_t* ages;
 };
 
+/// Statistics of queries: [tables][layers][heads][1 + 5 E/2].
+struct StatisticsArguments {
+  float* sums;     // Null where none are kept, ...
+  uint32_t heads;  // ... and 0.
+};
+
+struct QueryStatsArguments {
+  CacheArguments cache;
+  StatisticsArguments statistics;
+  const float* q;
+};
+
 struct KvScoreArguments {
   CacheArguments cache;
+  StatisticsArguments statistics;
+  const uint32_t* turns;  // As AppendMeanTurns has them.
+  uint32_t pairs;
+  float scale;
 };
 
 struct KvSpreadArguments {

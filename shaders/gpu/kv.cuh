@@ -163,6 +163,11 @@ GPU_FN uint32_t FloatBits(uint32_t x) {
 GPU_FN uint32_t AttentionAge(uint32_t attention, uint32_t tokens) {
   return FloatBits(0xffffffffu) - FloatBits(attention) + FloatBits(tokens) - FloatBits(1);
 }
+GPU_FN gpu::Float4 AnyKey4(const CacheArguments& cache, uint32_t* page, uint32_t row, uint32_t i) {
+  if (cache.key_type == kHalfRows) return Key4<kHalfRows>(cache, page, row, i);
+  if (cache.key_type == kByteRows) return Key4<kByteRows>(cache, page, row, i);
+  return Key4<kHalfByteRows>(cache, page, row, i);
+}
 GPU_FN gpu::Float4 AnyValue4(const CacheArguments& cache, uint32_t* page, uint32_t row,
                              uint32_t i) {
   if (cache.value_type == kHalfRows) return Value4<kHalfRows>(cache, page, row, i);

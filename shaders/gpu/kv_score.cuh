@@ -3,20 +3,15 @@
 // A block a head. Keys are read twice, a thread a row: for their lengths, as parts of the mean,
 // and for their cosines with it. The mean itself has a thread for four dimensions.
 #pragma once
+#include "shaders/gpu/kv_expected.cuh"
 #include "shaders/gpu/mark_window.cuh"
 
 namespace cormorant::GPU_NAMESPACE::kernels {
 
-constexpr uint32_t kScoreThreads = 128;
 constexpr uint32_t kScoreDimensions = 256;  // As heads have at most.
 constexpr uint32_t kPoolMost = 2;           // Of ops.h.
 static_assert(kPoolMost <= kMarksBeside);
 
-GPU_FN gpu::Float4 AnyKey4(const CacheArguments& cache, uint32_t* page, uint32_t row, uint32_t i) {
-  if (cache.key_type == kHalfRows) return Key4<kHalfRows>(cache, page, row, i);
-  if (cache.key_type == kByteRows) return Key4<kByteRows>(cache, page, row, i);
-  return Key4<kHalfByteRows>(cache, page, row, i);
-}
 GPU_FN float Dot(gpu::Float4 a, gpu::Float4 b) {
   return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }
@@ -93,6 +88,8 @@ GPU_KERNEL(kScoreThreads) KvScore(const KvScoreArguments a) {
     });
   } else if (score_by == kByKeyDifference) {
     ScoreKeyDifference(a.cache);
+  } else if (score_by == kByExpectedAttention) {
+    ScoreExpected(a);
   }
 }
 

@@ -9,17 +9,17 @@ constexpr uint32_t kStepRows = 0, kStepOutRows = 1, kStepSequences = 2, kStepHea
                    kStepIdsAt = 4, kStepPositionsAt = 5, kStepOutIndexAt = 6, kStepSequencesAt = 7,
                    kStepCountsAt = 8, kStepEvictAt = 9;
 // StepSequence, in words.
-constexpr uint32_t kSequenceWords = 20;
+constexpr uint32_t kSequenceWords = 21;
 constexpr uint32_t kFirstRow = 0, kRows = 1, kTable = 2, kClock = 3, kPinnedRows = 4,
                    kJudgedFrom = 5, kImportanceScale = 6, kBasis = 7, kRankBy = 8,
                    kPositionClock = 9, kRecentFrom = 10, kNaturalAge = 11, kWindowAt = 12,
                    kMarkBy = 13, kForgets = 14, kReach = 15, kFade = 16, kScoreBy = 17,
-                   kValueReach = 18, kWindowFrom = 19;
+                   kValueReach = 18, kWindowFrom = 19, kObserves = 20;
 // RankBy and MarkBy.
 constexpr uint32_t kByLastImportant = 0, kByPosition = 1, kByHash = 2, kByAttention = 3,
                    kByMeanAttention = 4, kMarkAttention = 1;
 // ScoreBy.
-constexpr uint32_t kByPooledAttention = 1, kByKeyDifference = 2;
+constexpr uint32_t kByPooledAttention = 1, kByKeyDifference = 2, kByExpectedAttention = 3;
 constexpr uint32_t kPinnedRow = 0xffffffffu;  // kPinned of kv_page.h.
 constexpr float kAttentionUnits = 65536.0f;
 constexpr uint32_t kDoublingsMost = 16;

@@ -21,15 +21,15 @@ const uint kStepRows = 0, kStepOutRows = 1, kStepSequences = 2, kStepHeads = 3, 
            kStepPositionsAt = 5, kStepOutIndexAt = 6, kStepSequencesAt = 7, kStepCountsAt = 8,
            kStepEvictAt = 9;
 // StepSequence, in words.
-const uint kSequenceWords = 20;
+const uint kSequenceWords = 21;
 const uint kFirstRow = 0, kRows = 1, kTable = 2, kClock = 3, kPinnedRows = 4, kJudgedFrom = 5,
            kImportanceScale = 6, kBasis = 7, kRankBy = 8, kPositionClock = 9, kRecentFrom = 10,
            kNaturalAge = 11, kWindowAt = 12, kMarkBy = 13, kForgets = 14, kReach = 15,
-           kFade = 16, kScoreBy = 17, kValueReach = 18, kWindowFrom = 19;
+           kFade = 16, kScoreBy = 17, kValueReach = 18, kWindowFrom = 19, kObserves = 20;
 // RankBy and MarkBy.
 const uint kByLastImportant = 0, kByPosition = 1, kByHash = 2, kByAttention = 3, kMarkAttention = 1;
 // ScoreBy.
-const uint kByPooledAttention = 1, kByKeyDifference = 2;
+const uint kByPooledAttention = 1, kByKeyDifference = 2, kByExpectedAttention = 3;
 const uint kPinned = 0xffffffffu;
 const float kAttentionUnits = 65536.0;
 const uint kDoublingsMost = 16;

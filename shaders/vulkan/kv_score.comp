@@ -6,19 +6,25 @@
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
 #include "kv.glsl"
+#include "rope.glsl"
+#include "rotate.glsl"
 #include "rows.glsl"
+#include "statistics.glsl"
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint kThreads = 64;
 #include "mark_window.glsl"
 
 layout(push_constant) uniform Arguments {
-  Words step;
+  Floats statistics;
+  Words turns, step;  // Turns as AppendMeanTurns has them.
   Slabs slabs;
   Words tables;
-  uint pages_per_slab, pages_per_head;
+  uint pages_per_slab, pages_per_head, query_heads, pairs;
+  float scale;
 };
 const uint kPoolMost = 2;
 const uint kQuads = kHeadDim / 4u;
+#include "kv_expected.glsl"
 shared vec4 mean[kQuads];         // Times the number of rows.
 shared float inverses[kThreads];  // Of lengths of keys, of a row an invocation.
 
@@ -91,7 +97,9 @@ void main() {
   Head head = HeadOf(step, slabs, tables, pages_per_slab, pages_per_head);
   if (score_by == kByPooledAttention) {
     RewriteMarks(step, head);
-  } else {
+  } else if (score_by == kByKeyDifference) {
     ScoreKeyDifference(head);
+  } else {
+    ScoreExpected(head);
   }
 }

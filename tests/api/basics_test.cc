@@ -203,8 +203,8 @@ TEST(ApiBasics, DevicesAndPoliciesAreJson) {
   for (const nlohmann::json& policy : nlohmann::json::parse(Take(text))) {
     names.push_back(policy.at("name"));
   }
-  EXPECT_THAT(names, ::testing::IsSupersetOf(
-                         {"none", "window", "corm", "corm-values", "snapkv", "keydiff"}));
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"none", "window", "corm", "corm-values", "snapkv",
+                                              "keydiff", "expected-attention"}));
 }
 
 std::string Render(const corm_template_options& options) {

@@ -172,7 +172,8 @@ class Usage(CliTest):
         for device in devices:
             self.has(device, "backend index name usable reason memory_total memory_free")
         names = [policy["name"] for policy in self.json("policies", "--json")]
-        for name in ("none", "corm", "corm-values", "snapkv", "keydiff", "window"):
+        for name in ("none", "corm", "corm-values", "snapkv", "keydiff", "expected-attention",
+                     "window"):
             self.assertIn(name, names)
             self.assertIn(name.encode(), run("policies").stdout)
         self.assertIn(b"cpu", run("devices").stdout)
@@ -397,6 +398,13 @@ class Rollout(CliTest):
         self.assertEqual(on["kv"]["mode"], "on")
         self.assertLessEqual(on["kv"]["bytes"], 2 << 20)
         self.assertGreater(on["kv"]["evicted_total"], 0)
+
+    def test_a_policy_gets_the_statistics_of_queries_that_it_needs(self):
+        ask = (*self.ask, "-f", self.file("t", TEXT), "--kv-budget", "2M", "--evict",
+               "expected-attention")
+        self.assertGreater(self.json(*ask)["kv"]["evicted_total"], 0)
+        seen = self.json(*ask, "--mode", "observe")["observed"]
+        self.assertGreater(seen["kl_mean"], 0)
 
     def test_a_canary_is_on_for_some_keys(self):
         for key, mode in (("alice@example.com", "on"), ("a", "off")):

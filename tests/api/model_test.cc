@@ -105,6 +105,20 @@ TEST_F(ApiModel, WrongOptionsAreRefusedByName) {
   EXPECT_EQ(none, nullptr);
 }
 
+TEST_F(ApiModel, StatisticsOfQueriesAreKeptWhereTheyAreAskedFor) {
+  OpenEngine();
+  const uint64_t without = Memory().kv_metadata;
+  session_options.policy = "expected-attention";
+  corm_session* made = nullptr;
+  EXPECT_EQ(corm_session_create(engine.get(), &session_options, &made), CORM_FAILED_PRECONDITION);
+  EXPECT_THAT(corm_last_error(), HasSubstr("corm_engine_options.query_statistics"));
+  EXPECT_EQ(made, nullptr);
+  options.query_statistics = 1;
+  Open();
+  EXPECT_EQ(Memory().kv_metadata, without + 30u * 9 * (1 + 64 / 2 * 5) * 4);
+  EXPECT_FALSE(Ask("Name three fruits.", 5).empty());
+}
+
 TEST_F(ApiModel, OptionsOfAnOlderHeaderAreAccepted) {
   // An application built before all_logits and what follows it existed.
   options.struct_size = offsetof(corm_engine_options, all_logits);

@@ -317,6 +317,11 @@ class Run(unittest.TestCase):
         self.assertLess(right["window"], 1, right)
         self.assertLess(right["corm"], 1, right)
 
+    def test_a_policy_gets_the_statistics_of_queries_that_it_needs(self):
+        found = self.evaluate("queries", "--tasks", "passkey", "--rows", "q8_0", "--policies",
+                              "expected-attention", "--budgets", "25")
+        self.assertGreater(max(r["evicted"] for r in found["results"]), 0)
+
     def test_intervals_contain_their_means(self):
         for found in self.first["results"]:
             for metric in found["metrics"].values():

@@ -232,9 +232,11 @@ TEST_F(ApiModel, TwoEnginesAtOnceAnswerAsOneDoes) {
 
 TEST_F(ApiModel, CapHoldsAtEveryStep) {
   options.kv_cap_bytes = 6 << 20;
-  const std::pair<const char*, const char*> ways[] = {{"corm", "q8_0:q4_0"}, {"window", "q8_0"}};
+  const std::pair<const char*, const char*> ways[] = {
+      {"corm", "q8_0:q4_0"}, {"window", "q8_0"}, {"expected-attention", "q8_0"}};
   for (const auto& [policy, kv_type] : ways) {
     SCOPED_TRACE(std::string(policy) + ", " + kv_type);
+    options.query_statistics = policy == std::string("expected-attention");
     options.kv_type = kv_type;
     session.reset();
     session_options.policy = policy;

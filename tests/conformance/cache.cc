@@ -2,6 +2,7 @@
 #include "tests/conformance/cache.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -16,6 +17,8 @@ HostCache::HostCache(const KvGeometry& geometry, uint32_t tables, uint32_t seed)
   const uint32_t heads = tables * geometry.heads();
   tables_.assign(size_t{heads} * geometry.pages_per_head, 0xffffffffu);
   rows_.assign(heads, 0);
+  statistics_.assign(tables * geometry.statistics_bytes() / 4,
+                     std::bit_cast<float>(0xffffffffu));  // The canary.
   const size_t held = CeilDiv(tables_.size(), kPagesPerSlab);
   const size_t missing = held / 2;
   for (size_t slab = 0; slab < held + 1; ++slab) {

@@ -52,6 +52,15 @@ class HostCache {
   /// The magnitude of the K scale of the block of 32 dimensions around `dim`; 0 for f16 rows.
   float KScale(Place place, uint32_t dim) const;
 
+  /// Statistics of a query head of a layer, as QueryStatsOp has them; NaN until set.
+  std::span<float> statistics(uint32_t table, uint32_t layer, uint32_t head) {
+    const uint32_t sums = geometry_.query_sums();
+    const size_t at = (size_t{table} * geometry_.layers + layer) * geometry_.query_heads + head;
+    return std::span(statistics_).subspan(at * sums, sums);
+  }
+  std::vector<float>& all_statistics() { return statistics_; }
+  const std::vector<float>& all_statistics() const { return statistics_; }
+
   const KvGeometry& geometry() const { return geometry_; }
   uint32_t pages_per_slab() const { return kPagesPerSlab; }
   uint32_t page_bytes() const { return layout_.page_bytes; }
@@ -80,6 +89,7 @@ class HostCache {
   std::vector<uint32_t> rows_;    // [tables][heads]: rows that have pages.
   std::vector<uint32_t> free_;    // Pages nobody has, in the order they are given.
   std::vector<std::vector<std::byte>> slabs_;
+  std::vector<float> statistics_;
 };
 
 }  // namespace cormorant::conformance

@@ -83,7 +83,7 @@ void AddGuards(Tape& tape) {
 /// The device memory of a scene.
 struct Memory {
   std::unique_ptr<Weights> weights;
-  std::unique_ptr<Buffer> arena, out, tables;
+  std::unique_ptr<Buffer> arena, out, tables, statistics;
   std::vector<std::unique_ptr<Buffer>> slabs;
   KvBinding kv;
 };
@@ -96,6 +96,10 @@ absl::Status Allocate(Backend& backend, const Scene& scene, Memory* memory) {
   memory->kv.geometry = scene.cache.geometry();
   memory->kv.pages_per_slab = scene.cache.pages_per_slab();
   memory->kv.tables = memory->tables.get();
+  if (const std::vector<float>& statistics = scene.cache.all_statistics(); !statistics.empty()) {
+    CORM_ASSIGN_OR_RETURN(memory->statistics, backend.Allocate(statistics.size() * 4));
+    memory->kv.statistics = memory->statistics.get();
+  }
   for (const std::vector<std::byte>& slab : scene.cache.slabs()) {
     memory->slabs.emplace_back();
     if (!slab.empty()) {
@@ -111,6 +115,10 @@ absl::Status Upload(Backend& backend, const Scene& scene, Memory& memory) {
   CORM_RETURN_IF_ERROR(backend.Upload(*memory.out, 0, scene.out));
   const std::span<const uint32_t> tables = scene.cache.tables();
   CORM_RETURN_IF_ERROR(backend.Upload(*memory.tables, 0, std::as_bytes(tables)));
+  if (memory.statistics != nullptr) {
+    const std::span<const float> statistics = scene.cache.all_statistics();
+    CORM_RETURN_IF_ERROR(backend.Upload(*memory.statistics, 0, std::as_bytes(statistics)));
+  }
   for (size_t i = 0; i < memory.slabs.size(); ++i) {
     if (memory.slabs[i] == nullptr) continue;
     CORM_RETURN_IF_ERROR(backend.Upload(*memory.slabs[i], 0, scene.cache.slabs()[i]));
@@ -124,6 +132,11 @@ absl::Status Download(Backend& backend, const Scene& scene, const Memory& memory
   to->cache = scene.cache;
   CORM_RETURN_IF_ERROR(backend.Download(to->arena, *memory.arena, 0));
   CORM_RETURN_IF_ERROR(backend.Download(to->out, *memory.out, 0));
+  if (memory.statistics != nullptr) {
+    const std::span<float> statistics = to->cache.all_statistics();
+    CORM_RETURN_IF_ERROR(
+        backend.Download(std::as_writable_bytes(statistics), *memory.statistics, 0));
+  }
   for (size_t i = 0; i < memory.slabs.size(); ++i) {
     if (memory.slabs[i] == nullptr) continue;
     CORM_RETURN_IF_ERROR(backend.Download(to->cache.slabs()[i], *memory.slabs[i], 0));
@@ -142,6 +155,9 @@ absl::Status SameOutcome(const Outcome& first, const Outcome& second) {
   CORM_RETURN_IF_ERROR(
       SameBytes("the second replay differs in the arena", second.arena, first.arena));
   CORM_RETURN_IF_ERROR(SameBytes("the second replay differs in out", second.out, first.out));
+  CORM_RETURN_IF_ERROR(SameBytes("the second replay differs in statistics of queries",
+                                 std::as_bytes(std::span(second.cache.all_statistics())),
+                                 std::as_bytes(std::span(first.cache.all_statistics()))));
   for (size_t i = 0; i < first.cache.slabs().size(); ++i) {
     CORM_RETURN_IF_ERROR(SameBytes(absl::StrCat("the second replay differs in slab ", i),
                                    second.cache.slabs()[i], first.cache.slabs()[i]));
@@ -387,6 +403,7 @@ void OpTest::Compare(const std::string& what, std::span<const float> got,
 }
 
 void OpTest::CompareCaches(const std::string& what, const HostCache& got, const HostCache& want) {
+  CompareExactly<float>(what + " statistics", got.all_statistics(), want.all_statistics());
   for (size_t i = 0; i < want.slabs().size(); ++i) {
     const std::vector<std::byte>& a = got.slabs()[i];
     const std::vector<std::byte>& b = want.slabs()[i];

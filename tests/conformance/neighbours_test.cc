@@ -125,5 +125,45 @@ TEST_P(NeighboursTest, RotationAndWrite) {
   }
 }
 
+TEST_P(NeighboursTest, QueriesAreCountedAsTheyAreBeforeRotation) {
+  constexpr uint32_t kHeads = 6, kKvHeads = 2, kHeadDim = 64;
+  const RopeSpec rope{kHeadDim, 10000.0f, 1.0f, {}};
+  for (const uint32_t rows : {1u, 21u}) {
+    Scene scene(rows, rows);
+    KvGeometry geometry = Geometry(kKvHeads, kHeadDim, DType::kF16, DType::kF16, 100);
+    geometry.query_heads = kHeads;
+    scene.cache = HostCache(geometry, TableCount(1), rows);
+    const Tensor x = scene.Temp({rows, 64, 1});
+    const Tensor q = scene.Temp({rows, kHeads * kHeadDim, 1});
+    Tensor queries = q;
+    queries.shape = {rows, kHeads, kHeadDim};
+    const Tensor k = scene.Temp({rows, kKvHeads, kHeadDim});
+    scene.Add(MatMulOp{q, x, scene.RandomWeight(DType::kF32, {kHeads * kHeadDim, 64, 1})});
+    scene.Add(QueryStatsOp{kLayers - 1, queries});
+    scene.Add(RopeOp{queries, rope});
+    scene.Add(RopeOp{k, rope});
+    scene.Add(KvWriteOp{kLayers - 1, k, scene.Temp({rows, kKvHeads, kHeadDim})});
+    scene.Finish();
+    SetSequences(scene, {{rows, 30, 0}});
+    StepSequence& sequence = scene.step->sequences()[0];
+    sequence.observes = 1;
+    sequence.clock = 0;
+    scene.FillNormal(scene.op<MatMulOp>(0).x, rows);
+    scene.FillNormal(scene.op<KvWriteOp>(4).k, rows);
+    scene.FillNormal(scene.op<KvWriteOp>(4).v, rows);
+    const std::string what = absl::StrCat("product, statistics, rotation R ", rows);
+    Outcome got, want;
+    if (!RunBoth(what, scene, &got, &want)) continue;
+    for (uint32_t h = 0; h < kHeads; ++h) {
+      const auto of = [&](HostCache& cache) {
+        return cache.statistics(sequence.table, kLayers - 1, h);
+      };
+      Compare(what, of(got.cache), of(want.cache), Near(of(want.cache), 1e-2));
+    }
+    const Tensor& rotated = scene.op<RopeOp>(2).x;
+    Compare(what + ", queries", got.At(rotated), want.At(rotated), Near(want.At(rotated), 1e-2));
+  }
+}
+
 }  // namespace
 }  // namespace cormorant::conformance

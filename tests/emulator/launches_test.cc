@@ -14,7 +14,7 @@ namespace {
 using ::testing::ElementsAre;
 
 /// A layer of a small llama, decoding, as a tape of `rows` rows.
-Tape LayerTape(uint32_t rows, DType type) {
+Tape LayerTape(uint32_t rows, DType type, bool counts_queries = false) {
   TapeBuilder builder(rows, rows);
   uint64_t weights = 0;
   const auto weight = [&](DType dtype, std::array<uint32_t, 3> shape) {
@@ -37,6 +37,7 @@ Tape LayerTape(uint32_t rows, DType type) {
   builder.Add(MatMulOp{q, h, weight(type, {256, 256, 1})});
   builder.Add(MatMulOp{k, h, weight(type, {128, 256, 1})});
   builder.Add(MatMulOp{v, h, weight(type, {128, 256, 1})});
+  if (counts_queries) builder.Add(QueryStatsOp{0, by_head(q, 4)});
   builder.Add(RopeOp{by_head(q, 4), rope});
   builder.Add(RopeOp{by_head(k, 2), rope});
   builder.Add(KvWriteOp{0, by_head(k, 2), by_head(v, 2)});
@@ -51,7 +52,7 @@ Tape LayerTape(uint32_t rows, DType type) {
 }
 
 std::vector<std::string> NamesOf(const Tape& tape) {
-  LaunchBuilder builder({1, 2, 64, DType::kF16, DType::kF16, 8}, 4, 16, {});
+  LaunchBuilder builder({1, 2, 64, DType::kF16, DType::kF16, 8, 4}, 4, 16, {});
   builder.Build(tape);
   std::vector<std::string> names;
   for (const Launch& launch : builder.launches) names.push_back(launch.kernel->name);
@@ -67,6 +68,13 @@ TEST(Launches, OfALayerThatDecodes) {
       NamesOf(LayerTape(1, DType::kF16)),
       ElementsAre("rms_norm", "matvec, 1 row", "kv_write", "attend_split, 2 heads", "attend_finish",
                   "matvec, 1 row", "rms_norm", "matvec, 1 row", "act", "matvec, 1 row"));
+}
+
+TEST(Launches, CountingQueriesIsOneMore) {
+  EXPECT_THAT(NamesOf(LayerTape(1, DType::kQ4_0, true)),
+              ElementsAre("rms_norm", "matvec, 1 row", "query_stats", "kv_write",
+                          "attend_split, 2 heads", "attend_finish", "quantize_x", "matvec, 1 row",
+                          "rms_norm", "matvec, 1 row", "act_quantize", "matvec, 1 row"));
 }
 
 TEST(Launches, OfALayerThatReads) {

@@ -50,13 +50,16 @@ uint64_t KvCap(const TinyModel& model, const EngineOptions& options, uint32_t pa
                       model.options().head_dim,
                       DType::kF16,
                       DType::kF16,
-                      0};
+                      0,
+                      options.query_statistics ? model.options().heads : 0};
   EXPECT_TRUE(ParseKvType(options.kv_type, &geometry.k_type, &geometry.v_type).ok());
   const uint64_t page_bytes = KvPageLayout(geometry).page_bytes;
   const uint32_t context = options.context != 0 ? options.context : model.options().context;
   // Tables are sized for the context and one chunk, which is at most half of it.
-  const uint64_t entries = CeilDiv(uint64_t{context} + context / 2, kPageRows);
-  return geometry.heads() * (pages_per_head * page_bytes + options.max_sessions * entries * 4);
+  geometry.pages_per_head =
+      static_cast<uint32_t>(CeilDiv(uint64_t{context} + context / 2, kPageRows));
+  return geometry.heads() * pages_per_head * page_bytes +
+         options.max_sessions * geometry.metadata_bytes();
 }
 
 std::vector<uint32_t> RandomIds(std::mt19937& random, size_t count, uint32_t vocab) {
@@ -124,8 +127,7 @@ std::vector<std::vector<uint32_t>> RowsOf(const Session& session) {
 
 uint64_t PagesOf(const Session& session) {
   const EnginePlan& plan = session.engine().plan();
-  const uint64_t table_bytes = uint64_t{plan.geometry.heads()} * plan.geometry.pages_per_head * 4;
-  return (session.stats().bytes - table_bytes) / plan.page_bytes;
+  return (session.stats().bytes - plan.geometry.metadata_bytes()) / plan.page_bytes;
 }
 
 namespace {

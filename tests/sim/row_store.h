@@ -35,6 +35,7 @@ struct Scenario {
   uint32_t chunk_max = 64;
   DType kv_type = DType::kF16;
   PositionRule positions = PositionRule::kRebased;
+  uint32_t query_heads = 0;  // Of which statistics are kept.
 };
 
 /// Pages of a device, without a model: 2 layers of 2 KV heads of 32 dimensions. Tests write the
@@ -47,6 +48,7 @@ class Store {
     options.threads = 1;
     backend = *OpenBackend(options);
     plan.geometry = {2, 2, 32, scenario.kv_type, scenario.kv_type, 0};
+    plan.geometry.query_heads = scenario.query_heads;
     plan.geometry.pages_per_head = static_cast<uint32_t>(
         CeilDiv(std::min(scenario.context, 8192u) + scenario.chunk_max, kPageRows));
     plan.page_limit = scenario.page_limit;

@@ -1,4 +1,5 @@
-// Policies that look at more than a row's own mark: its value, its neighbours, its key.
+// Policies that look at more than a row's own mark: its value, its neighbours, its key, and what is
+// expected of queries to come.
 //
 // Method: one session over a store of real pages, whose rows the test writes. All rows are alike
 // but for one and what stands beside it; then half of them must leave.
@@ -12,6 +13,8 @@ namespace {
 
 constexpr uint32_t kRows = 320, kLeft = 160;
 constexpr uint32_t kOther = 100;  // The position of the row that is unlike others.
+constexpr uint32_t kQueryHeads = 4;
+constexpr uint32_t kSlow = 30;  // A dimension that hardly turns in so few positions.
 
 class ScoredRows : public ::testing::TestWithParam<const char*> {
  protected:
@@ -26,10 +29,11 @@ class ScoredRows : public ::testing::TestWithParam<const char*> {
     scenario.options.fade = 0;
     scenario.page_limit = 4 * kRows / kPageRows;
     scenario.sessions = 1;
+    const EvictionRules rules = (*FindPolicy(policy))->rules(scenario.options);
+    scenario.query_heads = rules.observes_queries ? kQueryHeads : 0;
     cache_.reset();
     store_ = std::make_unique<Store>(scenario, GetParam());
     KvStore* const stores[] = {store_->kv.get()};
-    const EvictionRules rules = (*FindPolicy(policy))->rules(scenario.options);
     cache_ = *SessionCache::Create({rules, scenario.context, scenario.interval, 0}, stores);
     table_ = cache_->Describe(0, 0, 0, RowUse::kKeep).table;
     for (uint32_t rows = 0; rows < kRows; rows += 64) Read(64);
@@ -55,6 +59,22 @@ class ScoredRows : public ::testing::TestWithParam<const char*> {
   template <class F>
   void ForEachOther(F&& f) {
     for (uint32_t h = 0; h < store_->heads(); ++h) f(h, kOther);  // Nothing has moved yet.
+  }
+
+  /// Ten queries were counted in each query head, whose dimension kSlow is `mean` on average, and
+  /// its square `square`; all others are 0.
+  void SetQueries(float mean, float square) {
+    const KvGeometry& geometry = store_->plan.geometry;
+    std::vector<float> sums(geometry.statistics_bytes() / 4);
+    for (size_t at = 0; at < sums.size(); at += geometry.query_sums()) {
+      sums[at] = 10;
+      sums[at + 1 + kSlow / 2 * 5] = 10 * mean;
+      sums[at + 1 + kSlow / 2 * 5 + 2] = 10 * square;
+    }
+    EXPECT_TRUE(store_->backend
+                    ->Upload(*store_->kv->binding().statistics, table_ * sums.size() * 4,
+                             std::as_bytes(std::span(sums)))
+                    .ok());
   }
 
   /// Positions of the first kRows rows that are left after kLeft more: the same in all heads.
@@ -120,6 +140,40 @@ TEST_P(ScoredRows, RowsOfLargeValuesAreRememberedLonger) {
   ForEachOther(
       [&](uint32_t h, uint32_t slot) { store_->SetHalf(table_, h, slot, false, 7, 1.0f); });
   EXPECT_FALSE(Left().contains(kOther));
+}
+
+TEST_P(ScoredRows, KeysThatQueriesPointToAreExpectedToBeFound) {
+  Open("expected-attention");
+  SetQueries(1.0f, 1.0f);
+  ForEachOther(
+      [&](uint32_t h, uint32_t slot) { store_->SetHalf(table_, h, slot, true, kSlow, 0.5f); });
+  ExpectLeft(Left(), kOther, kOther);
+  Open("expected-attention");  // A key that points the other way is the first to leave.
+  SetQueries(1.0f, 1.0f);
+  for (uint32_t slot = kRows - kLeft; slot < kRows; ++slot) {
+    for (uint32_t h = 0; h < store_->heads(); ++h) {
+      store_->SetHalf(table_, h, slot, true, kSlow, slot == kRows - 1 ? -0.5f : 0.0f);
+    }
+  }
+  EXPECT_FALSE(Left().contains(kRows - 1));
+}
+
+TEST_P(ScoredRows, WhatQueriesVaryInIsExpectedToBeFoundEitherWay) {
+  for (const float key : {0.5f, -0.5f}) {
+    Open("expected-attention");
+    SetQueries(0.0f, 4.0f);
+    ForEachOther(
+        [&](uint32_t h, uint32_t slot) { store_->SetHalf(table_, h, slot, true, kSlow, key); });
+    ExpectLeft(Left(), kOther, kOther);
+  }
+}
+
+TEST_P(ScoredRows, LargeValuesAreExpectedToGiveMore) {
+  Open("expected-attention");
+  SetQueries(1.0f, 1.0f);
+  ForEachOther(
+      [&](uint32_t h, uint32_t slot) { store_->SetHalf(table_, h, slot, false, 7, 1.0f); });
+  ExpectLeft(Left(), kOther, kOther);
 }
 
 CORM_ON_BACKENDS(ScoredRows);

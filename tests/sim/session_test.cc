@@ -444,6 +444,7 @@ TEST_P(SessionLimits, EveryPolicyHoldsTheCapForALongConversation) {
         SCOPED_TRACE(absl::StrCat(policy->name, " budget ", budget.has_value(), " pages ", pages));
         EngineOptions options = Options(model_, GetParam());
         options.prefill_chunk = 32;
+        options.query_statistics = policy->rules({}).observes_queries;
         options.kv_cap_bytes = KvCap(model_, options, pages);
         const std::shared_ptr<Engine> engine = Open(options);
         SessionOptions of_session;

@@ -121,6 +121,17 @@ TEST_P(Planner, WithoutACapThePoolHoldsEverySessionInFull) {
   }
 }
 
+TEST_P(Planner, StatisticsOfQueriesAreMetadata) {
+  options.max_sessions = 3;
+  const MemoryPlan without = PlanOk().device().memory;
+  options.query_statistics = true;
+  const EnginePlan plan = PlanOk();
+  const ModelConfig& config = model_->config();
+  const uint64_t each = uint64_t{config.layers} * config.heads * (1 + config.head_dim / 2 * 5) * 4;
+  EXPECT_EQ(plan.device().memory.kv_metadata, without.kv_metadata + 3 * each);
+  ExpectSmallestCapIsExact(&options.kv_cap_bytes, Kv);
+}
+
 TEST_P(Planner, BucketsAreOneRowAllSessionsAndAChunk) {
   options.max_sessions = 5;
   options.prefill_chunk = 48;

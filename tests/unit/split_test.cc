@@ -20,7 +20,7 @@ class Split : public ::testing::Test {
   void SetUp() override {
     auto file = ModelFile::Open(model_.path());
     ASSERT_TRUE(file.ok()) << file.status();
-    tape_ = (*file)->WriteTape(8, 2);
+    tape_ = (*file)->WriteTape(8, 2, true);
   }
   const testing::TinyModel model_{testing::TinyModelOptions{.layers = kLayers}};
   Tape tape_;
@@ -65,6 +65,18 @@ TEST_F(Split, TheLastStageHasTheEmbeddingAndTheOutput) {
   }
 }
 
+TEST_F(Split, QueriesAreCountedRightBeforeTheyAreRotated) {
+  uint32_t layer = 0;
+  for (size_t i = 0; i < tape_.ops.size(); ++i) {
+    const auto* stats = std::get_if<QueryStatsOp>(&tape_.ops[i]);
+    if (stats == nullptr) continue;
+    EXPECT_EQ(stats->layer, layer++);
+    EXPECT_TRUE(IsSame(stats->q, std::get<RopeOp>(tape_.ops[i + 1]).x));
+    EXPECT_TRUE(IsSame(stats->q, std::get<AttendOp>(tape_.ops[i + 4]).q));
+  }
+  EXPECT_EQ(layer, kLayers);
+}
+
 TEST_F(Split, EveryReadFindsItsTensorOnItsStage) {
   for (const std::vector<uint32_t>& layers :
        {std::vector<uint32_t>{1, 4}, {4, 1}, {2, 3}, {1, 1, 3}, {2, 2, 1}, {1, 1, 1, 1, 1}}) {
@@ -84,6 +96,9 @@ TEST_F(Split, EveryReadFindsItsTensorOnItsStage) {
       }
       for (const Op& op : part.tape.ops) {
         ++op_total;
+        if (const auto* stats = std::get_if<QueryStatsOp>(&op)) {
+          EXPECT_EQ(stats->layer, layers_seen[part.stage]);
+        }
         if (const auto* attend = std::get_if<AttendOp>(&op)) {
           EXPECT_EQ(attend->layer, layers_seen[part.stage]++);
         }

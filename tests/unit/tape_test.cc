@@ -208,7 +208,8 @@ TEST(Tape, EveryOpHasAnotherNameAndPrintsItsTensors) {
                     KvCompactOp{},
                     KvRebaseOp{},
                     KvSpreadOp{},
-                    KvScoreOp{}};
+                    KvScoreOp{},
+                    QueryStatsOp{0, x}};
   static_assert(std::size(ops) == std::variant_size_v<Op>);
   std::set<std::string> names;
   for (const Op& op : ops) {

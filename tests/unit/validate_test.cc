@@ -27,6 +27,7 @@ enum : size_t {
   kRms,
   kMatMul,
   kMatMulK,
+  kStats,
   kRope,
   kWrite,
   kAttend,
@@ -61,6 +62,8 @@ struct Subject {
   TopKOp& top() { return op<TopKOp>(kTop); }
   KvAgesOp& ages() { return op<KvAgesOp>(kAges); }
   KvRebaseOp& rebase() { return op<KvRebaseOp>(kRebase); }
+  KvScoreOp& score() { return op<KvScoreOp>(kScore); }
+  QueryStatsOp& stats() { return op<QueryStatsOp>(kStats); }
   KvGeometry& cache() { return limits.geometry; }
 };
 
@@ -76,7 +79,7 @@ struct Arena {
 
 Subject MakeSubject() {
   Subject s;
-  s.cache() = {kLayers, kKvHeads, kHeadDim, DType::kF16, DType::kQ8_0, 8};
+  s.cache() = {kLayers, kKvHeads, kHeadDim, DType::kF16, DType::kQ8_0, 8, kHeads};
   s.limits.weights.resize(kWeightCount);
   const auto weight = [&](uint64_t index, DType dtype, std::array<uint32_t, 3> shape) {
     s.limits.weights[index] = {dtype, shape};
@@ -107,6 +110,7 @@ Subject MakeSubject() {
       RmsNormOp{h, x, weight(kNorm, DType::kF32, {kWidth, 1, 1})},
       MatMulOp{flat(q), h, weight(kQ, DType::kF16, {kHeads * kHeadDim, kWidth, 1})},
       MatMulOp{flat(k), h, weight(kKv, DType::kQ4_0, {kKvHeads * kHeadDim, kWidth, 1})},
+      QueryStatsOp{kLayers - 1, q},
       RopeOp{q, rope},
       KvWriteOp{kLayers - 1, k, v},
       AttendOp{kLayers - 1, o, q, 0.2f},
@@ -119,7 +123,7 @@ Subject MakeSubject() {
       KvCompactOp{},
       KvRebaseOp{rope},
       KvSpreadOp{},
-      KvScoreOp{}};
+      KvScoreOp{rope, 0.2f}};
   s.limits.weights[kWide] = {DType::kF32, {kFfn, kWidth, 1}};
   return s;
 }
@@ -171,12 +175,12 @@ TEST(Validate, RowsOfTheTape) {
       {"rows", [](Subject& s) { s.tape.rows = 0; }, "", "a tape of 0 rows and 2 output rows"},
       {"out", [](Subject& s) { s.tape.out_rows = 0; }, "", "a tape of 4 rows and 0 output rows"},
       {"bucket", [](Subject& s) { s.tape.rows = 5; }, "op 0 (embed)", "y is f32 [4,64,1]"},
-      {"gathered", [](Subject& s) { s.tape.out_rows = 3; }, "op 9 (gather)", "y is f32 [2,64,1]"},
+      {"gathered", [](Subject& s) { s.tape.out_rows = 3; }, "op 10 (gather)", "y is f32 [2,64,1]"},
   });
 }
 
 TEST(Validate, PlacesOfActivations) {
-  const char* where = "op 8 (act)";
+  const char* where = "op 9 (act)";
   ExpectRefused({
       {"absent", [](Subject& s) { s.act().up = Tensor{}; }, where, "up is not in the arena or out"},
       {"weight", [](Subject& s) { s.act().gate.region = Region::kWeights; }, where,
@@ -206,8 +210,8 @@ TEST(Validate, PlacesOfActivations) {
        [](Subject& s) {
          s.rope().x.shape = {4, 1u << 31, 1u << 31};
        },
-       "op 4 (rope)", "does not fit"},
-      {"logits", [](Subject& s) { s.tape.out_bytes = 64; }, "op 10 (matmul)", "y, f32 [2,96,1]"},
+       "op 5 (rope)", "does not fit"},
+      {"logits", [](Subject& s) { s.tape.out_bytes = 64; }, "op 11 (matmul)", "y, f32 [2,96,1]"},
   });
 }
 
@@ -257,15 +261,15 @@ TEST(Validate, RowOps) {
       {"matmul in place",
        [](Subject& s) { s.op<MatMulOp>(kMatMulK).y = s.op<MatMulOp>(kMatMulK).x; }, "op 3 (matmul)",
        "y and x overlap"},
-      {"act gate overlap", [](Subject& s) { s.act().y.offset += 64; }, "op 8 (act)",
+      {"act gate overlap", [](Subject& s) { s.act().y.offset += 64; }, "op 9 (act)",
        "y and gate overlap"},
       {"act up overlap", [](Subject& s) { s.act().up.offset = s.act().y.offset - 64; },
-       "op 8 (act)", "y and up overlap"},
-      {"gather x", [](Subject& s) { s.gather().x.shape[0] = 2; }, "op 9 (gather)", "x is f32"},
-      {"gather y", [](Subject& s) { s.gather().y.shape[1] = 32; }, "op 9 (gather)", "y is f32"},
+       "op 9 (act)", "y and up overlap"},
+      {"gather x", [](Subject& s) { s.gather().x.shape[0] = 2; }, "op 10 (gather)", "x is f32"},
+      {"gather y", [](Subject& s) { s.gather().y.shape[1] = 32; }, "op 10 (gather)", "y is f32"},
       {"gather overlap", [](Subject& s) { s.gather().y.offset = s.gather().x.offset; },
-       "op 9 (gather)", "y and x overlap"},
-      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 17 (gather)",
+       "op 10 (gather)", "y and x overlap"},
+      {"second gather", [](Subject& s) { s.tape.ops.push_back(s.gather()); }, "op 18 (gather)",
        "second gather"},
   });
 }
@@ -291,7 +295,7 @@ TEST(Validate, TopKOfOneToAll) {
     const absl::Status status = Validate(s.tape, s.limits);
     EXPECT_TRUE(status.ok()) << status;
   }
-  const char* where = "op 11 (top_k)";
+  const char* where = "op 12 (top_k)";
   ExpectRefused({
       {"none", [](Subject& s) { Take(s, 96, 0); }, where,
        "values has rows of 0 numbers, expected 1 to 96"},
@@ -304,7 +308,7 @@ TEST(Validate, TopKOfOneToAll) {
 }
 
 TEST(Validate, TopK) {
-  const char* where = "op 11 (top_k)";
+  const char* where = "op 12 (top_k)";
   ExpectRefused({
       {"x rows", [](Subject& s) { s.top().x.shape[0] = kRows; }, where, "x is f32 [4,96,1]"},
       {"x type", [](Subject& s) { s.top().x.dtype = DType::kU32; }, where, "x is u32"},
@@ -332,7 +336,7 @@ TEST(Validate, TopK) {
 }
 
 TEST(Validate, Rope) {
-  const char* where = "op 4 (rope)";
+  const char* where = "op 5 (rope)";
   ExpectRefused({
       {"x", [](Subject& s) { s.rope().x.shape[0] = 1; }, where, "x is f32 [1,4,32]"},
       {"no heads", [](Subject& s) { s.rope().x.shape[1] = 0; }, where, "x is empty"},
@@ -355,30 +359,41 @@ TEST(Validate, Rope) {
 
 TEST(Validate, CacheOps) {
   ExpectRefused({
-      {"write layer", [](Subject& s) { s.write().layer = kLayers; }, "op 5 (kv_write)",
+      {"write layer", [](Subject& s) { s.write().layer = kLayers; }, "op 6 (kv_write)",
        "layer is 3, the cache has 3"},
-      {"write k", [](Subject& s) { s.write().k.shape[1] = 1; }, "op 5 (kv_write)", "k is f32"},
-      {"write v", [](Subject& s) { s.write().v.shape[2] = 16; }, "op 5 (kv_write)", "v is f32"},
-      {"attend layer", [](Subject& s) { s.attend().layer = 99; }, "op 6 (attend)", "layer is 99"},
-      {"attend q", [](Subject& s) { s.attend().q.shape[2] = 16; }, "op 6 (attend)", "q is f32"},
-      {"attend o", [](Subject& s) { s.attend().o.shape[1] = 2; }, "op 6 (attend)", "o is f32"},
-      {"attend no heads", [](Subject& s) { s.attend().q.shape[1] = 0; }, "op 6 (attend)",
+      {"write k", [](Subject& s) { s.write().k.shape[1] = 1; }, "op 6 (kv_write)", "k is f32"},
+      {"write v", [](Subject& s) { s.write().v.shape[2] = 16; }, "op 6 (kv_write)", "v is f32"},
+      {"attend layer", [](Subject& s) { s.attend().layer = 99; }, "op 7 (attend)", "layer is 99"},
+      {"attend q", [](Subject& s) { s.attend().q.shape[2] = 16; }, "op 7 (attend)", "q is f32"},
+      {"attend o", [](Subject& s) { s.attend().o.shape[1] = 2; }, "op 7 (attend)", "o is f32"},
+      {"attend no heads", [](Subject& s) { s.attend().q.shape[1] = 0; }, "op 7 (attend)",
        "q is empty"},
       {"attend groups", [](Subject& s) { s.attend().q.shape[1] = s.attend().o.shape[1] = 3; },
-       "op 6 (attend)", "3 query heads cannot share 2 KV heads"},
-      {"scale 0", [](Subject& s) { s.attend().scale = 0.0f; }, "op 6 (attend)", "scale is 0"},
-      {"scale inf", [](Subject& s) { s.attend().scale = INFINITY; }, "op 6 (attend)", "scale is"},
-      {"scale nan", [](Subject& s) { s.attend().scale = NAN; }, "op 6 (attend)", "scale is nan"},
-      {"attend in place", [](Subject& s) { s.attend().o = s.attend().q; }, "op 6 (attend)",
+       "op 7 (attend)", "3 query heads cannot share 2 KV heads"},
+      {"scale 0", [](Subject& s) { s.attend().scale = 0.0f; }, "op 7 (attend)", "scale is 0"},
+      {"scale inf", [](Subject& s) { s.attend().scale = INFINITY; }, "op 7 (attend)", "scale is"},
+      {"scale nan", [](Subject& s) { s.attend().scale = NAN; }, "op 7 (attend)", "scale is nan"},
+      {"attend in place", [](Subject& s) { s.attend().o = s.attend().q; }, "op 7 (attend)",
        "o and q overlap"},
-      {"ages place", [](Subject& s) { s.ages().ages.region = Region::kArena; }, "op 12 (kv_ages)",
+      {"ages place", [](Subject& s) { s.ages().ages.region = Region::kArena; }, "op 13 (kv_ages)",
        "ages is not in out"},
-      {"ages type", [](Subject& s) { s.ages().ages.dtype = DType::kF32; }, "op 12 (kv_ages)",
+      {"ages type", [](Subject& s) { s.ages().ages.dtype = DType::kF32; }, "op 13 (kv_ages)",
        "ages is f32"},
-      {"ages bins", [](Subject& s) { s.ages().ages.shape[1] = kAgeBins; }, "op 12 (kv_ages)",
+      {"ages bins", [](Subject& s) { s.ages().ages.shape[1] = kAgeBins; }, "op 13 (kv_ages)",
        "ages is u32"},
-      {"rebase rope", [](Subject& s) { s.rebase().rope.dims = 33; }, "op 14 (kv_rebase)",
+      {"rebase rope", [](Subject& s) { s.rebase().rope.dims = 33; }, "op 15 (kv_rebase)",
        "rope turns 33"},
+      {"score rope", [](Subject& s) { s.score().rope.dims = 33; }, "op 17 (kv_score)",
+       "rope turns 33"},
+      {"score scale", [](Subject& s) { s.score().scale = 0; }, "op 17 (kv_score)", "scale is 0"},
+      {"stats layer", [](Subject& s) { s.stats().layer = kLayers; }, "op 4 (query_stats)",
+       "layer is 3"},
+      {"stats kept", [](Subject& s) { s.cache().query_heads = 0; }, "op 4 (query_stats)",
+       "keeps no statistics"},
+      {"stats heads", [](Subject& s) { s.cache().query_heads = 8; }, "op 4 (query_stats)",
+       "q is f32 [4,4,32], expected f32 [4,8,32]"},
+      {"stats group", [](Subject& s) { s.cache().query_heads = 3; }, "op 4 (query_stats)",
+       "3 query heads cannot share 2 KV heads"},
   });
 }
 
@@ -387,7 +402,7 @@ TEST(Validate, TheCacheItself) {
   const std::vector<std::pair<size_t, std::string>> users = {
       {kWrite, "op 0 (kv_write)"},     {kAttend, "op 0 (attend)"},    {kAges, "op 0 (kv_ages)"},
       {kCompact, "op 0 (kv_compact)"}, {kRebase, "op 0 (kv_rebase)"}, {kSpread, "op 0 (kv_spread)"},
-      {kScore, "op 0 (kv_score)"}};
+      {kScore, "op 0 (kv_score)"},     {kStats, "op 0 (query_stats)"}};
   const std::vector<std::pair<std::function<void(KvGeometry&)>, std::string>> faults = {
       {[](KvGeometry& g) { g.layers = 0; }, "the cache has 0 layers"},
       {[](KvGeometry& g) { g.kv_heads = 0; }, "0 KV heads"},

@@ -55,12 +55,13 @@ class Bench {
   void Add(Op op) { builder_.Add(std::move(op)); }
   /// The op's time depends on what it reads: the arena holds random numbers, not zeros.
   void UseRandomNumbers() { is_random_ = true; }
+  void ScoreRowsBy(ScoreBy score_by) { score_by_ = score_by; }
   void Run(benchmark::State& state);
 
  private:
   static KvGeometry Geometry() {
     const uint32_t pages = (kDepth + 512) / kPageRows;
-    return {1, kKvHeads, kHeadDim, DType::kF16, DType::kF16, pages};
+    return {1, kKvHeads, kHeadDim, DType::kF16, DType::kF16, pages, kHeads};
   }
   Tensor Count(const Tensor& tensor) {
     moved_ += tensor.bytes();
@@ -77,7 +78,8 @@ class Bench {
   bool is_random_ = false;
   KvBinding kv_;
   std::unique_ptr<Backend> backend_;  // Before what it hands out.
-  std::unique_ptr<Buffer> slab_, tables_;
+  ScoreBy score_by_ = ScoreBy::kKeyDifference;
+  std::unique_ptr<Buffer> slab_, tables_, statistics_;
 };
 
 void Bench::MakeCache(Backend& backend) {
@@ -88,6 +90,11 @@ void Bench::MakeCache(Backend& backend) {
   tables_ = *backend.Allocate(uint64_t{pages} * 4);
   kv_.slabs = {slab_.get()};
   kv_.tables = tables_.get();
+  // Every sum is 1: one query was counted, of ones, which do not vary.
+  const std::vector<float> sums(kv_.geometry.statistics_bytes() / 4, 1.0f);
+  statistics_ = *backend.Allocate(kv_.geometry.statistics_bytes());
+  backend.Upload(*statistics_, 0, std::as_bytes(std::span(sums))).IgnoreError();
+  kv_.statistics = statistics_.get();
   std::vector<uint32_t> ids(pages);
   for (uint32_t i = 0; i < pages; ++i) ids[i] = i;
   backend.Upload(*tables_, 0, std::as_bytes(std::span<const uint32_t>(ids))).IgnoreError();
@@ -122,7 +129,8 @@ StepBuffer Bench::MakeStep() const {
   sequence.natural_age = 256;
   sequence.window_at = kDepth + 64;
   sequence.fade = 64;
-  sequence.score_by = ScoreBy::kKeyDifference;
+  sequence.score_by = score_by_;
+  sequence.observes = 1;
   for (uint32_t& count : step.counts(0)) count = kDepth;
   for (uint32_t& evict : step.evict()) evict = 32;
   return step;
@@ -259,7 +267,19 @@ void RegisterCacheOps() {
            {1});
   Register("KvCompactOp", [](Bench& b) { b.Add(KvCompactOp{}); }, {1});
   Register("KvSpreadOp", [](Bench& b) { b.Add(KvSpreadOp{}); }, {1});
-  Register("KvScoreOp", [](Bench& b) { b.Add(KvScoreOp{}); }, {1});
+  Register("KvScoreOp/keys", [](Bench& b) { b.Add(KvScoreOp{}); }, {1});
+  Register("KvScoreOp/expected",
+           [](Bench& b) {
+             b.ScoreRowsBy(ScoreBy::kExpectedAttention);
+             b.Add(KvScoreOp{kRope, AttentionScale(kHeadDim)});
+           },
+           {1});
+  Register(
+      "QueryStatsOp",
+      [](Bench& b) {
+        b.Add(QueryStatsOp{0, b.Temp({b.rows(), kHeads, kHeadDim})});
+      },
+      both);
   Register("KvRebaseOp", [](Bench& b) { b.Add(KvRebaseOp{kRope}); }, {1});
 }
 

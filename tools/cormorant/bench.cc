@@ -119,7 +119,7 @@ std::vector<std::string> Row(const Json& result) {
 }
 
 int Bench(const BenchOptions& options, const OutputOptions& output) {
-  CheckPolicyName(options.cache);
+  const EngineOptions engine_options = EngineFor(options.cache, options.engine);
   std::vector<Test> tests;
   for (const uint32_t depth : options.depth) {
     for (const uint32_t count : options.prompt) {
@@ -129,7 +129,7 @@ int Bench(const BenchOptions& options, const OutputOptions& output) {
       if (count > 0) tests.push_back({false, count, depth});
     }
   }
-  const EnginePtr engine = OpenEngine(options.engine, output);
+  const EnginePtr engine = OpenEngine(engine_options, output);
   const SessionPtr session = OpenSession(engine.get(), options.cache);
   Json results = Json::array();
   std::vector<std::vector<std::string>> table = {

@@ -49,8 +49,7 @@ Conversation::Conversation(const ConversationOptions& options, const OutputOptio
             : output.verbose ? stderr
                              : nullptr),
       status_(!output.quiet && (output.verbose || (isatty(STDERR_FILENO) != 0 && !output.json))) {
-  CheckPolicyName(options_.cache);
-  engine_ = OpenEngine(options_.engine, output_);
+  engine_ = OpenEngine(EngineFor(options_.cache, options_.engine), output_);
   start_ = std::chrono::steady_clock::now();
   session_ = OpenSession(engine_.get(), options_.cache);
   Start();

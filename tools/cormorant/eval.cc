@@ -28,6 +28,7 @@ EngineOptions FullOptions(const EngineOptions& chosen) {
   full.mem_cap_bytes = 0;
   full.kv_cap_bytes = 0;
   full.kv_type = "f16";
+  full.query_statistics = false;  // No row leaves.
   return full;
 }
 
@@ -56,7 +57,7 @@ Json Result(const cormorant::Divergence& d, size_t tokens, const corm_engine* en
 }
 
 int Eval(EvalOptions options, const OutputOptions& output) {
-  CheckPolicyName(options.cache);
+  options.engine = EngineFor(options.cache, options.engine);
   options.engine.all_logits = true;
   if (options.chunk > 0) options.engine.prefill_chunk = options.chunk;
   const EnginePtr chosen = OpenEngine(options.engine, output);

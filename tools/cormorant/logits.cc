@@ -42,7 +42,7 @@ int Logits(LogitsOptions options, const OutputOptions& output) {
   if (output.json && options.out.empty()) {
     throw Failure(kBadUsage, "logits --json needs --out FILE: stdout cannot carry both");
   }
-  CheckPolicyName(options.cache);
+  options.engine = EngineFor(options.cache, options.engine);
   options.engine.all_logits = true;
   const EnginePtr engine = OpenEngine(options.engine, output);
   std::vector<uint32_t> ids = ReadScoredText(engine.get(), options.text);

@@ -341,6 +341,7 @@ corm_engine_options EngineOptionsFor(const EngineOptions& options) {
   api.prefill_chunk = options.prefill_chunk;
   api.all_logits = options.all_logits ? 1 : 0;
   api.max_sessions = options.max_sessions;
+  api.query_statistics = options.query_statistics ? 1 : 0;
   return api;
 }
 
@@ -358,19 +359,21 @@ corm_generate_options GenerateOptionsFor(const SamplingOptions& options) {
   return api;
 }
 
-void CheckPolicyName(const CacheOptions& options) {
-  if (options.evict.empty()) return;
+EngineOptions EngineFor(const CacheOptions& cache, EngineOptions engine) {
+  if (cache.evict.empty()) return engine;
   char* text = nullptr;
   Check(corm_policies(&text));
   const TextPtr owner(text);
   std::string names;
   for (const Json& policy : Json::parse(text)) {
     const std::string name = policy.at("name");
-    if (name == options.evict) return;
+    if (name == cache.evict) {
+      engine.query_statistics = policy.at("query_statistics");
+      return engine;
+    }
     names += (names.empty() ? "" : ", ") + name;
   }
-  throw Failure(kBadUsage,
-                "--evict: there is no policy '" + options.evict + "'; there is " + names);
+  throw Failure(kBadUsage, "--evict: there is no policy '" + cache.evict + "'; there is " + names);
 }
 
 void PrepareMode(const CacheOptions& cache, EngineOptions& engine) {

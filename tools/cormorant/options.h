@@ -34,8 +34,9 @@ struct EngineOptions {
   std::string tuning = "off";
   uint32_t context = 0;
   uint32_t prefill_chunk = 0;
-  bool all_logits = false;    // Set by commands, not by the user, like this:
-  uint32_t max_sessions = 1;  // Two where a cache is observed.
+  bool all_logits = false;        // Set by commands, not by the user, like this:
+  uint32_t max_sessions = 1;      // Two where a cache is observed.
+  bool query_statistics = false;  // Where the policy needs them.
 };
 
 /// What leaves the cache, and when.
@@ -103,8 +104,9 @@ void AddSamplingOptions(CLI::App& command, SamplingOptions& options);
 corm_engine_options EngineOptionsFor(const EngineOptions& options);
 corm_generate_options GenerateOptionsFor(const SamplingOptions& options);
 
-/// Throws a Failure (bad usage) for a policy that does not exist, before any model is loaded.
-void CheckPolicyName(const CacheOptions& options);
+/// The engine's options with what the cache's policy needs. Throws a Failure (bad usage) for a
+/// policy that does not exist, before any model is loaded.
+EngineOptions EngineFor(const CacheOptions& cache, EngineOptions engine);
 /// Makes room in the engine for what the mode takes. Throws a Failure (bad usage) for a canary
 /// without a key.
 void PrepareMode(const CacheOptions& cache, EngineOptions& engine);

@@ -43,8 +43,7 @@ Answer RunRaw(corm_engine* engine, corm_session* session, const RunOptions& opti
 
 int Run(const RunOptions& options, const OutputOptions& output) {
   const std::string prompt = options.file.empty() ? options.prompt : ReadFile(options.file);
-  CheckPolicyName(options.cache);
-  const EnginePtr engine = OpenEngine(options.engine, output);
+  const EnginePtr engine = OpenEngine(EngineFor(options.cache, options.engine), output);
   const SessionPtr session = OpenSession(engine.get(), options.cache);
   const Streaming streaming = {output.json ? (output.verbose ? stderr : nullptr) : stdout, &output};
   Answer answer;

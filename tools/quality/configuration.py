@@ -44,7 +44,8 @@ def engine_for(setting: Setting, configuration: Configuration, tokens: int,
     """An engine whose cap is the budget of a text of so many tokens."""
     library, _ = opened(setting)
     return runtime.Engine(library, setting.model, cap=configuration.cap(tokens, bytes_per_token),
-                          rows=configuration.rows, chunk=setting.chunk, threads=setting.threads)
+                          rows=configuration.rows, chunk=setting.chunk, threads=setting.threads,
+                          policy=configuration.policy)
 
 
 @functools.cache

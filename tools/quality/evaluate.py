@@ -123,7 +123,7 @@ def choose_policies(options: argparse.Namespace, available: list[str]) -> tuple[
 def make_plan(options: argparse.Namespace) -> laboratory.Plan:
     threads = max((os.cpu_count() or 1) // options.jobs, 1)
     setting = Setting(options.library.resolve(), options.model.resolve(), threads, options.chunk)
-    available = opened(setting)[0].policies() + ["corm+recall", "corm+copies"]
+    available = [*opened(setting)[0].policies(), "corm+recall", "corm+copies"]
     policies = choose_policies(options, available)
     plan = laboratory.Plan(
         setting, options.text.resolve(), options.shared and options.shared.resolve(),

@@ -34,7 +34,7 @@ class Run:
         self.cap, self.way, self.done, self.seconds, self.nll = cap, way, 0, 0.0, {}
         engine = stack.enter_context(runtime.Engine(
             library, options.model, cap=cap, rows=options.rows, context=options.context,
-            threads=options.threads))
+            threads=options.threads, policy=options.policy))
         self.session = stack.enter_context(
             runtime.Session(engine, options.policy, positions=way))
 

@@ -22,7 +22,9 @@ class EngineOptions(c.Structure):
                 ("device", c.c_uint32), ("threads", c.c_uint32), ("memory_cap_bytes", c.c_uint64),
                 ("kv_cap_bytes", c.c_uint64), ("kv_type", c.c_char_p), ("context", c.c_uint32),
                 ("max_sessions", c.c_uint32), ("prefill_chunk", c.c_uint32),
-                ("all_logits", c.c_uint32), ROOM]
+                ("all_logits", c.c_uint32), ("on_load", c.c_void_p), ("on_load_user", c.c_void_p),
+                ("on_event", c.c_void_p), ("on_event_user", c.c_void_p), ("devices", c.c_uint32),
+                ("tuning_path", c.c_char_p), ("query_statistics", c.c_uint32), ROOM]
 
 
 class EngineInfo(c.Structure):
@@ -124,11 +126,11 @@ class Library:
         finally:
             self.so.corm_text_free(text)
 
-    def policies(self) -> list[str]:
-        """Names of all eviction policies."""
+    def policies(self) -> dict[str, dict]:
+        """All eviction policies by name, as the library describes them."""
         text = c.c_char_p()
         self.check(self.so.corm_policies(c.byref(text)))
-        return [policy["name"] for policy in json.loads(self.take_text(text))]
+        return {policy["name"]: policy for policy in json.loads(self.take_text(text))}
 
 
 class Tokenizer:
@@ -172,10 +174,12 @@ def pointer(ids: np.ndarray):
 
 
 class Engine:
-    """One model under one cap. `cap` 0: none; `chunk` 0: chosen for the cap."""
+    """One model under one cap. `cap` 0: none; `chunk` 0: chosen for the cap. Keeps what sessions of
+    `policy` need."""
 
     def __init__(self, library: Library, model: pathlib.Path, *, cap: int = 0, rows: str = "f16",
-                 chunk: int = 0, context: int = 0, threads: int = 0, all_logits: bool = True):
+                 chunk: int = 0, context: int = 0, threads: int = 0, all_logits: bool = True,
+                 policy: str = "none"):
         self.cap = cap
         self.library, self.handle = library, c.c_void_p()
         options = library.fresh(EngineOptions, "engine_options")
@@ -183,6 +187,8 @@ class Engine:
         options.kv_cap_bytes, options.kv_type, options.threads = cap, rows.encode(), threads
         options.prefill_chunk, options.all_logits = chunk, int(all_logits)
         options.context = context
+        described = library.policies().get(policy.partition("+")[0], {})
+        options.query_statistics = int(described.get("query_statistics", False))
         library.check(library.so.corm_engine_create(c.byref(options), c.byref(self.handle)))
         self.info = library.fresh(EngineInfo, "engine_info")
         library.check(library.so.corm_engine_get_info(self.handle, c.byref(self.info)))

@@ -127,6 +127,9 @@ typedef struct corm_engine_options {
    * take head weights and options from it that they do not set themselves, and kv_type "auto" its
    * measured losses. */
   const char* tuning_path;
+  uint32_t query_statistics; /* Non-zero: what queries are like is kept for each session, which
+                                policy expected-attention needs (corm_policies() says of each). Its
+                                bytes are metadata of the KV store. */
 } corm_engine_options;
 CORM_API void corm_engine_options_init(corm_engine_options* options);
 
@@ -271,9 +274,9 @@ typedef struct corm_session_options {
   uint32_t audit;           /* Records that corm_session_get_audit() keeps, the newest, at most
                                2^20; 0 (default): none. */
 
-  /* KV pages and tables that this session may hold, inside the engine's cap; 0 (default): no limit
-   * of its own. It counts like a cap: "corm" is the default policy, "none" refuses what does not
-   * fit. A budget too small is CORM_RESOURCE_EXHAUSTED, which names the smallest that works. */
+  /* KV pages and metadata that this session may hold, inside the engine's cap; 0 (default): no
+   * limit of its own. It counts like a cap: "corm" is the default policy, "none" refuses what does
+   * not fit. A budget too small is CORM_RESOURCE_EXHAUSTED, which names the smallest that works. */
   uint64_t kv_budget_bytes;
   /* "on" or NULL: rows are dropped. "off": nothing is dropped, as with policy "none" and no budget.
    * "observe": nothing is dropped, but a second cache is kept as "on" would keep it, and
@@ -550,7 +553,7 @@ CORM_API corm_status corm_session_get_observed(const corm_session* session,
 CORM_API corm_status corm_inspect(const corm_engine_options* options, char** json);
 /* Every backend compiled in: devices found, usable or why not. */
 CORM_API corm_status corm_devices(char** json);
-/* Eviction policies with their options. */
+/* Eviction policies with their options, and whether they need an engine's query_statistics. */
 CORM_API corm_status corm_policies(char** json);
 
 #ifdef __cplusplus
