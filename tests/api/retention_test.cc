@@ -214,7 +214,7 @@ TEST_F(Retention, PinnedTokensStayAndTheAuditTellsTheOthers) {
 TEST_F(Retention, APinnedMessageStaysPinnedWhenAllIsReadAnew) {
   options.kv_cap_bytes = 7 << 20;
   Open();
-  EXPECT_EQ(corm_session_add_message_with(session.get(), "user", "x", 2), CORM_INVALID_ARGUMENT);
+  EXPECT_EQ(corm_session_add_message_with(session.get(), "user", "x", 8), CORM_INVALID_ARGUMENT);
   ASSERT_CORM_OK(corm_session_add_message_with(
       session.get(), "user", "Always remember: the harbour opens at nine.", CORM_MESSAGE_PIN));
   const corm_generate_options generate = Greedy(8);

@@ -325,7 +325,7 @@ TEST_P(Retention, AsMuchAsMayBePinnedCanBeLivedWith) {
   const std::unique_ptr<Session> session = MakeSession(Open(Capped(10)), "corm");
   ASSERT_TRUE(Append(*session, Ids(300)).ok());
   size_t most = 0;
-  while (session->CanPin(0, most + 1).ok()) ++most;
+  while (session->CanStay(0, most + 1, RowUse::kPin).ok()) ++most;
   ASSERT_GT(most, 50u);
   ASSERT_TRUE(session->Pin(0, most, Go).ok());
   for (int i = 0; i < 8; ++i) ASSERT_TRUE(Append(*session, Ids(100)).ok());  // Past the context.

@@ -271,7 +271,7 @@ TEST_P(Rollout, ACancelLeavesBothAtTheSameToken) {
   const std::shared_ptr<Engine> engine = Open(EngineFor(2));
   const auto observed = MakeSession(engine, Asked(Mode::kObserve, Budget(*engine, 4)));
   EXPECT_TRUE(absl::IsCancelled(observed->Append(
-      Ids(300), false, [](uint64_t done, uint64_t) { return done < 3 * kChunk; })));
+      Ids(300), RowUse::kKeep, [](uint64_t done, uint64_t) { return done < 3 * kChunk; })));
   EXPECT_EQ(observed->tokens().size(), 3 * kChunk);
   EXPECT_EQ(observed->shadow()->observed().tokens, 3 * kChunk);
   ASSERT_TRUE(Append(*observed, Ids(60)).ok());
@@ -441,7 +441,8 @@ TEST_P(Rollout, BudgetsHoldAtEveryStepOfEverySession) {
       uint64_t least = std::numeric_limits<uint64_t>::max();
       for (int turn = 0; turn < 5; ++turn) {  // Past the context too.
         const std::vector<uint32_t> ids = RandomIds(random, 140, model_.vocab());
-        ASSERT_TRUE(session->Append(ids, false, [&](uint64_t, uint64_t) { return holds(); }).ok());
+        ASSERT_TRUE(
+            session->Append(ids, RowUse::kKeep, [&](uint64_t, uint64_t) { return holds(); }).ok());
         GenerateResult result;
         ASSERT_TRUE(
             session

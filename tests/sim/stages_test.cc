@@ -195,7 +195,7 @@ TEST_P(Stages, ABudgetIsSharedAmongThem) {
   std::mt19937 random(2);
   for (uint32_t turn = 0; turn < 4; ++turn) {
     ASSERT_TRUE(session
-                    ->Append(RandomIds(random, 90, model.vocab()), false,
+                    ->Append(RandomIds(random, 90, model.vocab()), RowUse::kKeep,
                              [&](uint64_t, uint64_t) {
                                EXPECT_LE(session->stats().bytes, asked.kv_budget_bytes);
                                return true;

@@ -156,14 +156,16 @@ class Trace {
     uint32_t step = 0;
     uint64_t last_done = 0;
     slot.session->ClearCancel();
-    const absl::Status status = slot.session->Append(ids, pin, [&](uint64_t done, uint64_t total) {
-      EXPECT_GT(done, last_done);
-      EXPECT_EQ(total, ids.size());
-      last_done = done;
-      CheckInvariants(*engine_, pointers_);
-      if (++step == steps && steps == 2) slot.session->Cancel();  // From inside, as from anywhere.
-      return step != steps || steps == 2;
-    });
+    const absl::Status status = slot.session->Append(
+        ids, pin ? RowUse::kPin : RowUse::kKeep, [&](uint64_t done, uint64_t total) {
+          EXPECT_GT(done, last_done);
+          EXPECT_EQ(total, ids.size());
+          last_done = done;
+          CheckInvariants(*engine_, pointers_);
+          if (++step == steps && steps == 2)
+            slot.session->Cancel();  // From inside, as from anywhere.
+          return step != steps || steps == 2;
+        });
     Judge(slot, status, ids, step != 0 && step == steps);
   }
 
