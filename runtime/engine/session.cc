@@ -285,9 +285,10 @@ absl::StatusOr<Session::Recalled> Session::Recall(std::span<const uint32_t> ids,
     if (absl::IsResourceExhausted(looks.status())) looks = false;
     if (looks.value_or(false)) cache_->BeginLook();
   });
-  absl::StatusOr<Recalled> recalled =
-      looks.ok() ? Recalled() : absl::StatusOr<Recalled>(looks.status());
-  if (looks.value_or(false)) {
+  absl::StatusOr<Recalled> recalled = Recalled();
+  if (!looks.ok()) {
+    recalled = looks.status();
+  } else if (*looks) {
     recalled = LookBack(question, progress);
     engine_->Exclusively([&] { cache_->EndLook(); });
   }

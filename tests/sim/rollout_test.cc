@@ -267,6 +267,26 @@ TEST_P(Rollout, WhatIsPinnedOrPurgedIsSoInTheShadowToo) {
   EXPECT_GT(seen.cache.evicted_total, 0u);
 }
 
+TEST_P(Rollout, WhatIsRetainedIsSoInTheShadowToo) {
+  const std::shared_ptr<Engine> engine = Open(EngineFor(4));
+  const auto observed = MakeSession(engine, Asked(Mode::kObserve, Budget(*engine, 5)));
+  const auto go = [](uint64_t, uint64_t) { return true; };
+  const auto retained = [&] { return observed->shadow()->observed().cache.retained_rows; };
+  ASSERT_TRUE(Append(*observed, Ids(50)).ok());
+  ASSERT_TRUE(observed->Append(Ids(30), RowUse::kRetainOnHost, go).ok());
+  ASSERT_TRUE(observed->Append(Ids(10), RowUse::kRetain, go).ok());
+  ASSERT_TRUE(Append(*observed, Ids(150)).ok());
+  EXPECT_GT(retained(), 0u);
+  EXPECT_EQ(observed->stats().retained_rows, 0u) << "it drops nothing";
+  ASSERT_TRUE(observed->Retain(20, 60, RowUse::kRetainOnHost, go).ok());
+  ASSERT_TRUE(observed->Release(0, 90, go).ok());
+  ASSERT_TRUE(Append(*observed, Ids(50)).ok());
+  EXPECT_EQ(retained(), 0u);
+  const Observed seen = observed->shadow()->observed();
+  EXPECT_TRUE(seen.status.ok()) << seen.status;
+  EXPECT_EQ(seen.tokens, 290u);
+}
+
 TEST_P(Rollout, ACancelLeavesBothAtTheSameToken) {
   const std::shared_ptr<Engine> engine = Open(EngineFor(2));
   const auto observed = MakeSession(engine, Asked(Mode::kObserve, Budget(*engine, 4)));

@@ -80,7 +80,7 @@ class Trace {
   void Step() {
     Slot& slot = sessions_[Below(static_cast<uint32_t>(sessions_.size()))];
     if (slot.session == nullptr) return Create(slot);
-    switch (Below(20)) {
+    switch (Below(23)) {
       case 0: return Destroy(slot);
       case 1: return Reset(slot);
       case 2:
@@ -97,6 +97,9 @@ class Trace {
       case 16: return DoPin(slot);
       case 17: return DoUnpin(slot);
       case 18: return DoPurge(slot);
+      case 20:
+      case 21: return DoRetain(slot);
+      case 22: return DoRelease(slot);
       default: return DoGenerate(slot);
     }
   }
@@ -226,8 +229,29 @@ class Trace {
     what_ = absl::StrCat("unpin ", from, " to ", to);
     ReadAgain(slot,
               [&](Session::Progress progress) { return slot.session->Unpin(from, to, progress); });
-    if (from < to && to <= slot.log.size()) {
+    if (from < to && to <= slot.log.size() && slot.session->UseOf(from, to) <= RowUse::kPin) {
       ASSERT_FALSE(slot.session->pins().Touches(from, to));
+    }
+  }
+
+  void DoRetain(Slot& slot) {
+    const auto [from, to] = Range(slot);
+    const RowUse how = Below(3) == 0 ? RowUse::kRetain : RowUse::kRetainOnHost;
+    what_ = absl::StrCat("retain ", from, " to ", to, " as ", static_cast<int>(how));
+    ReadAgain(slot, [&](Session::Progress progress) {
+      return slot.session->Retain(from, to, how, progress);
+    });
+    if (slot.session->retained_on_host().count() > 0) ++outcomes_["retained on the host"];
+  }
+
+  void DoRelease(Slot& slot) {
+    const auto [from, to] = Range(slot);
+    what_ = absl::StrCat("release ", from, " to ", to);
+    ReadAgain(slot, [&](Session::Progress progress) {
+      return slot.session->Release(from, to, progress);
+    });
+    if (from < to && to <= slot.log.size()) {
+      ASSERT_LE(slot.session->UseOf(from, to), RowUse::kPin);
     }
   }
 
@@ -276,11 +300,12 @@ class Trace {
       CheckInvariants(*engine_, pointers_);
       return ++step != steps;
     });
-    ASSERT_TRUE(status.ok() || absl::IsInvalidArgument(status) ||
-                absl::IsResourceExhausted(status) || (absl::IsCancelled(status) && step == steps))
+    const bool is_refused = absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+    ASSERT_TRUE(status.ok() || is_refused || absl::IsResourceExhausted(status) ||
+                (absl::IsCancelled(status) && step == steps))
         << status;
     if (status.ok() && step > 0) slot.is_behind = false;
-    if (!status.ok() && !absl::IsInvalidArgument(status)) slot.is_behind = true;
+    if (!status.ok() && !is_refused) slot.is_behind = true;
     Note(status, slot.session->tokens());
   }
 
@@ -367,7 +392,7 @@ class Trace {
       if (!slot.is_behind) {
         ASSERT_GE(read + 1, slot.log.size());
       }
-      if (stats.rebased == 0) CheckPins(*slot.session, static_cast<size_t>(read));
+      if (stats.rebased == 0) CheckStaying(*slot.session, static_cast<size_t>(read));
       const uint64_t budget = slot.session->options().kv_budget_bytes;
       ASSERT_TRUE(budget == 0 || stats.bytes <= budget) << stats.bytes << " of " << budget;
       if (const Shadow* shadow = slot.session->shadow(); shadow != nullptr) {
@@ -384,8 +409,10 @@ class Trace {
     }
   }
 
-  /// Tokens that are pinned have a row in every head once they are read.
-  void CheckPins(const Session& session, size_t read) {
+  /// Tokens that are pinned have a row in every head once they are read; those that are retained on
+  /// the host there or here.
+  void CheckStaying(const Session& session, size_t read) {
+    uint64_t missing = 0;
     for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
       const std::vector<uint32_t> positions = *session.ResidentPositions(h);
       for (const auto& [first, last] : session.pins().list()) {
@@ -394,7 +421,13 @@ class Trace {
               << "token " << at << " of head " << h;
         }
       }
+      for (const auto& [first, last] : session.retained_on_host().list()) {
+        for (size_t at = first; at < std::min(last, read); ++at) {
+          missing += std::binary_search(positions.begin(), positions.end(), at) ? 0 : 1;
+        }
+      }
     }
+    ASSERT_EQ(missing, session.stats().retained_rows);
   }
 
   void Note(const absl::Status& status, const std::vector<uint32_t>& tokens) {
