@@ -351,8 +351,8 @@ class Chat(CliTest):
         self.assertIn(json.dumps(answer["positions"], separators=(",", ":")), errors)
 
     def test_what_is_retained_is_not_purged(self):
-        script = self.file("script", "Never open valve nine.\n/retain 1\n/retain-host 2\n/purge 2\n"
-                           "/unpin 1\n/stats\n/release 2\n/purge 2\n/audit\n"
+        script = self.file("script", "Never open valve nine.\n/retain 1\n/retain-host 2\n"
+                           "/purge 2\n/unpin 1\n/stats\n/release 2\n/purge 2\n/audit\n"
                            f"Thank you. {' '.join((TEXT * 3).split())}\n/stats\n")
         done = run("chat", "-m", MODEL, "--script", script, "-n", 8, "--temp", 0, "--json",
                    "--audit", 50, "--system", "Be brief.", "--pin-prompt", "host", "--kv-cap", "6M",
@@ -373,7 +373,7 @@ class Chat(CliTest):
                            "host")
         self.assertGreater(result["kv"]["retained_rows"], 0)
         self.assertGreater(result["kv"]["retained_bytes"], 0)
-        self.fails(2, ["--pin-prompt"], "run", "-m", MODEL, "-p", "Hello", "--pin-prompt", "perhaps")
+        self.fails(2, ["--pin-prompt"], "run", "-m", MODEL, "-p", "Hello", "--pin-prompt", "maybe")
 
     def test_recall_looks_through_copies(self):
         script = self.file("s", "My dog is called Rex. Please remember that.\n"

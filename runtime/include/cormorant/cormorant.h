@@ -86,8 +86,8 @@ enum {
   /* After that, where rows leave on their own account, without a cap: */
   CORM_EVENT_FROZEN = 7,  /* They do not for the next 512 tokens. */
   CORM_EVENT_RELAXED = 8, /* It happened again in these: they stay twice as long from now on. */
-  CORM_EVENT_DEGRADED = 9 /* What was dropped cannot come back for a question: not all of it has
-                             copies, and reread_most forbids to read so much again. */
+  CORM_EVENT_DEGRADED = 9 /* Not all that was dropped can come back for a question: not all of it
+                             has copies, and reread_most forbids to read so much again. */
 };
 typedef struct corm_event {
   size_t struct_size;
@@ -311,7 +311,7 @@ CORM_API void corm_session_options_init(corm_session_options* options);
 CORM_API corm_status corm_session_create(corm_engine* engine, const corm_session_options* options,
                                          corm_session** session);
 CORM_API void corm_session_destroy(corm_session* session);
-/* Forgets everything but the audit: an empty session with the same options. */
+/* Forgets everything but the audit, retained tokens too: an empty session with the same options. */
 CORM_API corm_status corm_session_reset(corm_session* session);
 /* Makes a running call on this session end with CORM_CANCELLED after its current step. */
 CORM_API void corm_session_cancel(corm_session* session);

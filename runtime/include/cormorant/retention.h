@@ -113,11 +113,10 @@ CORM_API corm_status corm_session_purge_message(corm_session* session, size_t in
  *               "rebased": times positions had been moved, "positions": [[first, last], ...]}]}
  * Without layer and kv_head a record is about all heads. Positions are as in
  * corm_session_get_positions(). Causes: "natural", "forced" (by the cap), "rebase"; and of whole
- * caches that were read again, "recall", "pin" (what stays
- * has changed), "lost" (with the device); "purge", whose positions
- * are places of tokens in the session before it; "reset", "rewind". Nothing was dropped by
- * "retain", "release" and "refused" (to let go of what is retained); positions are places of the
- * tokens. */
+ * caches that were read again, "recall", "pin" (what stays has changed), "lost" (with the device);
+ * "purge", whose positions are places of tokens in the session before it; "reset", "rewind".
+ * Nothing was dropped by "retain", "release" and "refused" (to let go of what is retained), whose
+ * positions are places of the tokens. */
 CORM_API corm_status corm_session_get_audit(const corm_session* session, char** json);
 
 #ifdef __cplusplus
