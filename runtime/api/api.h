@@ -111,6 +111,9 @@ struct ProgressCallback {
   }
 };
 
+/// What becomes of tokens by CORM_APPEND_* and CORM_MESSAGE_*, whose values are the same.
+absl::StatusOr<RowUse> ToRowUse(uint32_t flags);
+
 absl::StatusOr<EngineOptions> ToEngineOptions(const corm_engine_options* options);
 
 }  // namespace cormorant::api

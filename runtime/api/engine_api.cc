@@ -329,9 +329,9 @@ corm_status corm_session_append(corm_session* session, const uint32_t* ids, size
                                 uint32_t flags, corm_progress_fn on_progress, void* user) {
   return GuardSession(session, [&]() -> absl::Status {
     if (ids == nullptr && count != 0) return absl::InvalidArgumentError("ids is NULL");
+    CORM_ASSIGN_OR_RETURN(const cormorant::RowUse use, cormorant::api::ToRowUse(flags));
     session->session->ClearCancel();
-    return session->session->Append({ids, count}, (flags & CORM_APPEND_PIN) != 0,
-                                    ProgressCallback{on_progress, user});
+    return session->session->Append({ids, count}, use, ProgressCallback{on_progress, user});
   });
 }
 
@@ -463,6 +463,8 @@ corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* s
     out.frozen = now.is_frozen ? 1 : 0;
     out.relaxed = now.relaxed;
     out.adjusted = now.adjusted;
+    out.retained_rows = now.retained_rows;
+    out.retained_bytes = now.retained_bytes;
     out.next_position = s.next_position();
     out.mode = cormorant::ModeName(s.options().mode).data();
     return WriteStruct(out, "corm_kv_stats", stats);

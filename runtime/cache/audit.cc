@@ -16,6 +16,9 @@ absl::string_view ToString(DropCause cause) {
     case DropCause::kReset: return "reset";
     case DropCause::kRewind: return "rewind";
     case DropCause::kLost: return "lost";
+    case DropCause::kRetain: return "retain";
+    case DropCause::kRelease: return "release";
+    case DropCause::kRefused: return "refused";
   }
   return "unknown";
 }

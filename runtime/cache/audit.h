@@ -1,4 +1,5 @@
-// What a session's cache dropped, when and why: positions and causes, never text.
+// What a session's cache dropped, when and why, and what it was told to keep: positions and causes,
+// never text.
 //
 // A ring: it keeps the newest records, as many as it is made for, and counts those it forgot. It
 // outlives resets and lost devices.
@@ -20,11 +21,15 @@ enum class DropCause : uint8_t {
   kRebase,   // The context ended: heads are cut to half of it.
   // The whole cache was forgotten; what was not purged or reset is read again:
   kRecall,
-  kPin,    // Pins changed, and what they are about was not all there or had moved.
+  kPin,    // What is to stay changed, and was not all there or had moved.
   kPurge,  // Positions are those of the tokens erased, places in the log before.
   kReset,
   kRewind,  // To tokens before; rows had moved since.
   kLost,    // The device was.
+  // Nothing was dropped; positions are places in the log:
+  kRetain,
+  kRelease,
+  kRefused,  // To let go of retained tokens.
 };
 /// "natural" and so on.
 absl::string_view ToString(DropCause cause);

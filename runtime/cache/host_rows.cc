@@ -68,12 +68,18 @@ HostRows::Page::~Page() {
 }
 
 HostRows::HostRows(const KvGeometry& geometry, const Limits& limits)
-    : layout_(geometry), limits_(limits), queues_(geometry.heads()) {}
+    : layout_(geometry),
+      limits_(limits),
+      passing_(geometry.heads()),
+      kept_(geometry.heads()),
+      retained_(geometry.heads()) {}
 
 void HostRows::Add(uint32_t head, std::span<const std::byte> page, uint32_t row, double since) {
-  Queue& queue = queues_[head];
+  const bool is_kept = retained_[head].Contains(PositionOf(layout_, page, row));
+  Queues& queues = is_kept ? kept_ : passing_;
+  Queue& queue = queues.heads[head];
   if (queue.pages.empty() || queue.pages.back().rows == kPageRows) {
-    if (bytes() + layout_.page_bytes > limits_.bytes_most) {
+    if (!is_kept && (passing_.pages + 1) * layout_.page_bytes > limits_.bytes_most) {
       // The head's own oldest; one that has none to give goes without.
       if (queue.pages.empty()) {
         is_complete_ = false;
@@ -83,53 +89,95 @@ void HostRows::Add(uint32_t head, std::span<const std::byte> page, uint32_t row,
     }
     queue.pages.emplace_back(layout_.page_bytes);
     queue.pages.back().since = since;
-    ++pages_;
+    ++queues.pages;
   }
   Page& to = queue.pages.back();
   to.since = std::min(to.since, since);
   CopyRow(layout_, page, row, to.bytes, to.rows++);
   ++queue.count;
-  ++rows_;
+  ++queues.rows;
 }
 
 void HostRows::Expire(double now) {
   if (limits_.seconds_most <= 0.0) return;
-  for (uint32_t head = 0; head < queues_.size(); ++head) {
-    const std::deque<Page>& pages = queues_[head].pages;
+  for (uint32_t head = 0; head < passing_.heads.size(); ++head) {
+    const std::deque<Page>& pages = passing_.heads[head].pages;
     while (!pages.empty() && now - pages.front().since >= limits_.seconds_most) DiscardFront(head);
   }
 }
 
 void HostRows::DiscardFront(uint32_t head) {
-  Queue& queue = queues_[head];
+  Queue& queue = passing_.heads[head];
   queue.count -= queue.pages.front().rows;
-  rows_ -= queue.pages.front().rows;
+  passing_.rows -= queue.pages.front().rows;
   queue.pages.pop_front();
-  --pages_;
+  --passing_.pages;
   is_complete_ = false;
 }
 
-void HostRows::Forget() {
-  for (Queue& queue : queues_) queue = Queue();
-  rows_ = pages_ = 0;
+void HostRows::Forget(Queues* queues) {
+  for (Queue& queue : queues->heads) queue = Queue();
+  queues->rows = queues->pages = 0;
 }
 
 void HostRows::Clear() {
-  Forget();
+  Forget(&passing_);
+  Forget(&kept_);
+  for (TokenRanges& positions : retained_) positions.Clear();
   is_complete_ = true;
 }
 
 void HostRows::Discard() {
-  if (rows_ > 0) is_complete_ = false;
-  Forget();
+  if (passing_.rows > 0) is_complete_ = false;
+  Forget(&passing_);
+}
+
+void HostRows::Retain(uint32_t from, uint32_t to) {
+  for (TokenRanges& positions : retained_) positions.Add(from, to);
+}
+
+void HostRows::Release(uint32_t from, uint32_t to) {
+  for (TokenRanges& positions : retained_) positions.Remove(from, to);
+}
+
+void HostRows::Sort() {
+  Drain().Return(this);
+}
+
+void HostRows::MoveRetained(uint32_t head, TokenRanges positions) {
+  retained_[head] = std::move(positions);
+}
+
+uint32_t HostRows::retained_most() const {
+  size_t most = 0;
+  for (const TokenRanges& positions : retained_) most = std::max(most, positions.count());
+  return static_cast<uint32_t>(most);
+}
+
+uint32_t HostRows::count(uint32_t head) const {
+  return passing_.heads[head].count + kept_.heads[head].count;
+}
+
+std::vector<uint32_t> HostRows::Positions(uint32_t head) const {
+  std::vector<uint32_t> positions;
+  for (const Queues* queues : {&passing_, &kept_}) {
+    for (const Page& page : queues->heads[head].pages) {
+      for (uint32_t row = 0; row < page.rows; ++row) {
+        positions.push_back(PositionOf(layout_, page.bytes, row));
+      }
+    }
+  }
+  std::sort(positions.begin(), positions.end());
+  return positions;
 }
 
 HostRows::Drained HostRows::Drain() {
   Drained drained(layout_);
-  drained.heads_ = std::vector<Drained::Head>(queues_.size());
-  for (size_t h = 0; h < queues_.size(); ++h) {
+  drained.heads_ = std::vector<Drained::Head>(retained_.size());
+  for (size_t h = 0; h < retained_.size(); ++h) {
     Drained::Head& head = drained.heads_[h];
-    head.pages = std::move(queues_[h].pages);
+    head.pages = std::move(passing_.heads[h].pages);
+    for (Page& page : kept_.heads[h].pages) head.pages.push_back(std::move(page));
     for (uint32_t p = 0; p < head.pages.size(); ++p) {
       for (uint32_t row = 0; row < head.pages[p].rows; ++row) {
         head.order.push_back(p * kPageRows + row);
@@ -141,7 +189,8 @@ HostRows::Drained HostRows::Drain() {
     std::sort(head.order.begin(), head.order.end(),
               [&](uint32_t a, uint32_t b) { return position(a) < position(b); });
   }
-  Forget();
+  Forget(&passing_);
+  Forget(&kept_);
   return drained;
 }
 
@@ -151,11 +200,13 @@ uint32_t HostRows::Drained::left_most() const {
   return most;
 }
 
-void HostRows::Drained::Take(uint32_t head, std::span<std::byte> page, uint32_t row) {
+double HostRows::Drained::Take(uint32_t head, std::span<std::byte> page, uint32_t row) {
   Head& from = heads_[head];
   CORM_CHECK(from.next < from.order.size());
   const uint32_t slot = from.order[from.next++];
-  CopyRow(layout_, from.pages[slot / kPageRows].bytes, slot % kPageRows, page, row);
+  const Page& copied = from.pages[slot / kPageRows];
+  CopyRow(layout_, copied.bytes, slot % kPageRows, page, row);
+  return copied.since;
 }
 
 void HostRows::Drained::Return(HostRows* to) {

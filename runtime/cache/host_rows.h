@@ -2,8 +2,9 @@
 //
 // Each head of a stage has a queue of pages in the layout of the device's (kv_page.h), filled row
 // by row in the order in which rows are dropped. Pages whose time is over, and the oldest when
-// there are too many bytes, are discarded; the copies are then not complete any more. Memory is
-// overwritten before it is given back. Pure: knows no device and no clock.
+// there are too many bytes, are discarded; the copies are then not complete any more. Copies of
+// rows that are retained have a queue of their own, in which neither bytes nor time count. Memory
+// is overwritten before it is given back. Pure: knows no device and no clock.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -13,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "runtime/cache/token_ranges.h"
 #include "runtime/ops/kv_page.h"
 
 namespace cormorant {
@@ -36,15 +38,31 @@ class HostRows {
   void Add(uint32_t head, std::span<const std::byte> page, uint32_t row, double since);
   /// Discards what is too old.
   void Expire(double now);
-  /// Overwrites and forgets everything; complete again.
+  /// Overwrites and forgets everything, what is retained as well; complete again.
   void Clear();
-  /// As Clear(), of rows that are missed.
+  /// Overwrites and forgets copies that are missed: all that are not retained.
   void Discard();
 
+  /// Rows at positions [from, to) of every head are retained from now on, or as any others: their
+  /// copies when they are made, and those that are there once Sort() was called.
+  void Retain(uint32_t from, uint32_t to);
+  void Release(uint32_t from, uint32_t to);
+  void Sort();
+  /// Rows of a head have moved: those of these positions are retained, and no others.
+  void MoveRetained(uint32_t head, TokenRanges positions);
+  const TokenRanges& retained(uint32_t head) const { return retained_[head]; }
+  /// Rows that each head retains, at most.
+  uint32_t retained_most() const;
+
+  /// Positions of a head's copies, ascending.
+  std::vector<uint32_t> Positions(uint32_t head) const;
   /// Rows of a head.
-  uint32_t count(uint32_t head) const { return queues_[head].count; }
-  uint64_t rows() const { return rows_; }
-  uint64_t bytes() const { return pages_ * layout_.page_bytes; }
+  uint32_t count(uint32_t head) const;
+  uint64_t rows() const { return passing_.rows + kept_.rows; }
+  uint64_t bytes() const { return (passing_.pages + kept_.pages) * layout_.page_bytes; }
+  /// Of these, what is retained.
+  uint64_t kept_rows() const { return kept_.rows; }
+  uint64_t kept_bytes() const { return kept_.pages * layout_.page_bytes; }
   /// Whether nothing was discarded since the last Clear().
   bool is_complete() const { return is_complete_; }
   const KvPageLayout& layout() const { return layout_; }
@@ -68,13 +86,19 @@ class HostRows {
     std::deque<Page> pages;
     uint32_t count = 0;
   };
+  struct Queues {
+    std::vector<Queue> heads;
+    uint64_t rows = 0, pages = 0;
+
+    explicit Queues(uint32_t count) : heads(count) {}
+  };
   void DiscardFront(uint32_t head);
-  void Forget();
+  static void Forget(Queues* queues);
 
   const KvPageLayout layout_;
   const Limits limits_;
-  std::vector<Queue> queues_;  // By head.
-  uint64_t rows_ = 0, pages_ = 0;
+  Queues passing_, kept_;              // What limits are about, and what is retained.
+  std::vector<TokenRanges> retained_;  // Positions, by head.
   bool is_complete_ = true;
 };
 
@@ -86,8 +110,8 @@ class HostRows::Drained {
     return static_cast<uint32_t>(heads_[head].order.size()) - heads_[head].next;
   }
   uint32_t left_most() const;
-  /// Copies the next row of a head to row `row` of `page`.
-  void Take(uint32_t head, std::span<std::byte> page, uint32_t row);
+  /// Copies the next row of a head to row `row` of `page`. Returns since when there was a copy.
+  double Take(uint32_t head, std::span<std::byte> page, uint32_t row);
   /// Gives what is left back.
   void Return(HostRows* to);
 

@@ -3,7 +3,7 @@
 //   rebased    Rows close up: whatever stood between them in the text, they are neighbours.
 //   windowed   Rows of a window before the next token keep their distances to it and to each other;
 //              those before the window close up. The window is as wide as leaves a quarter of the
-//              context for what comes.
+//              context for what comes. In both, places in front of all rows can be kept free.
 //   original   Positions go on beyond the context, which models rarely stand; to compare with.
 //
 // Pure.
@@ -30,11 +30,17 @@ struct PositionMove {
   uint32_t next_position = 0;  // Afterwards.
 };
 
-/// How the rows of `heads`, each head's positions ascending and below `next_position`, are moved so
-/// that at most `most` positions are taken: with the widest window that allows it, or with none,
-/// where a head has more rows than that. The window begins where the head with the most rows before
-/// it ends, so it begins at the same position in all.
-PositionMove MoveWindow(std::span<const std::vector<uint32_t>> heads, uint32_t next_position,
-                        uint32_t most);
+/// What a move starts from and should come to.
+struct PositionLimits {
+  uint32_t next_position = 0;  // Before.
+  uint32_t most = 0;           // Positions that may be taken afterwards, ...
+  uint32_t free = 0;           // ... and of these, the first, that are left to others.
+};
+
+/// How the rows of `heads`, each head's positions ascending and below next_position, are moved so
+/// that no more positions are taken than may be: with the widest window that allows it, or with
+/// none, where a head has more rows than that. The window begins where the head with the most rows
+/// before it ends, so it begins at the same position in all.
+PositionMove MoveWindow(std::span<const std::vector<uint32_t>> heads, const PositionLimits& limits);
 
 }  // namespace cormorant

@@ -54,6 +54,15 @@ bool TokenRanges::Touches(size_t from, size_t to) const {
   });
 }
 
+std::vector<TokenRanges::Range> TokenRanges::Within(size_t from, size_t to) const {
+  std::vector<Range> within;
+  for (const auto& [first, last] : ranges_) {
+    const Range range(std::max(first, from), std::min(last, to));
+    if (range.first < range.second) within.push_back(range);
+  }
+  return within;
+}
+
 size_t TokenRanges::count() const {
   size_t count = 0;
   for (const auto& [first, last] : ranges_) count += last - first;

@@ -1,4 +1,4 @@
-// Places in a token log, as ranges: which tokens are pinned.
+// Places in a token log, or positions, as ranges: which tokens are pinned or retained.
 //
 // Ranges are half open, ascending, and neither touch nor overlap. Pure.
 #pragma once
@@ -23,6 +23,8 @@ class TokenRanges {
   /// Whether all, or any, of [from, to) are in.
   bool Covers(size_t from, size_t to) const;
   bool Touches(size_t from, size_t to) const;
+  /// What of [from, to) is in.
+  std::vector<Range> Within(size_t from, size_t to) const;
   /// Places in all ranges.
   size_t count() const;
   std::span<const Range> list() const { return ranges_; }

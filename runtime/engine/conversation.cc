@@ -11,6 +11,15 @@
 #include "runtime/text/detokenizer.h"
 
 namespace cormorant {
+namespace {
+
+/// What does for tokens of which some are to be used in one way, some in the other.
+RowUse Both(RowUse a, RowUse b) {
+  if (a == RowUse::kKeep || a == b) return b;
+  return b == RowUse::kKeep ? a : RowUse::kRetain;
+}
+
+}  // namespace
 
 void Conversation::Reset() {
   session_->Reset();
@@ -21,7 +30,8 @@ void Conversation::Reset() {
 void Conversation::Forget() {
   read_.clear();
   ends_.clear();
-  begin_ = 0;
+  others_.Clear();
+  begin_ = end_ = 0;
 }
 
 absl::StatusOr<std::string> Conversation::Render(size_t messages, bool add_generation_prompt) {
@@ -65,37 +75,40 @@ absl::Status Conversation::Encode(absl::string_view text, std::span<const uint32
   return absl::OkStatus();
 }
 
-bool Conversation::IsPinned(size_t index) const {
+RowUse Conversation::UseOf(size_t index) const {
   const Message& message = messages_[index];
   const bool is_prompt = index == 0 && message.role == "system";
-  return message.is_pinned || (is_prompt && session_->options().pin_system_prompt);
+  const bool is_pinned = is_prompt && session_->options().pin_system_prompt;
+  return is_pinned && message.use == RowUse::kKeep ? RowUse::kPin : message.use;
 }
 
 std::vector<Conversation::Piece> Conversation::Split(absl::string_view text) {
   std::vector<Piece> pieces;
   size_t at = read_.size();
-  bool is_pinned = false;
+  RowUse use = RowUse::kKeep;
   for (size_t i = ends_.size(); i < messages_.size(); ++i) {
     const absl::StatusOr<std::string> until = Render(i + 1, false);
     const bool is_apart = until.ok() && absl::StartsWith(text, *until) && until->size() >= at;
-    is_pinned = is_pinned || (is_apart ? IsPinned(i) : messages_[i].is_pinned);
+    use = Both(use, is_apart ? UseOf(i) : messages_[i].use);
     const absl::string_view own = is_apart ? text.substr(at, until->size() - at) : "";
     pieces.push_back({.text = own,
-                      .is_pinned = is_pinned,
+                      .use = use,
                       .ends_known = is_apart,
                       .is_system = i == 0 && messages_[i].role == "system"});
     at += own.size();
-    if (is_apart) is_pinned = false;
+    if (is_apart) use = RowUse::kKeep;
   }
-  pieces.push_back({.text = text.substr(at), .is_pinned = is_pinned});
+  pieces.push_back({.text = text.substr(at), .use = use});
   return pieces;
 }
 
-absl::Status Conversation::CheckPins(const Piece& piece, std::span<const uint32_t> ids) const {
+absl::Status Conversation::CheckUse(const Piece& piece, std::span<const uint32_t> ids) const {
   const EnginePlan& plan = session_->engine().plan();
-  if (!piece.is_pinned) return absl::OkStatus();
+  if (piece.use == RowUse::kKeep) return absl::OkStatus();
   const size_t from = session_->tokens().size();
-  if (!piece.is_system) return session_->CanPin(from, from + ids.size());
+  if (!piece.is_system || piece.use != RowUse::kPin) {
+    return session_->CanStay(from, from + ids.size(), piece.use);
+  }
   const bool has_budget = session_->options().kv_budget_bytes != 0;
   const uint32_t rows =
       std::min(has_budget ? session_->plan().rows_per_head : plan.rows_per_head, plan.context);
@@ -108,23 +121,23 @@ absl::Status Conversation::CheckPins(const Piece& piece, std::span<const uint32_
 }
 
 absl::Status Conversation::ReadPieces(std::span<const Piece>* pieces, Session::Progress on_prompt) {
-  const bool is_pinned = pieces->front().is_pinned;
+  const RowUse use = pieces->front().use;
   const size_t before = session_->tokens().size(), text_before = read_.size();
   std::vector<uint32_t> ids, more;
   std::string text;
   std::vector<std::optional<End>> ends;
-  while (!pieces->empty() && pieces->front().is_pinned == is_pinned) {
+  while (!pieces->empty() && pieces->front().use == use) {
     const Piece& piece = pieces->front();
     CORM_RETURN_IF_ERROR(Encode(piece.text, ids, &more));
     ids.insert(ids.end(), more.begin(), more.end());
-    CORM_RETURN_IF_ERROR(CheckPins(piece, ids));
+    CORM_RETURN_IF_ERROR(CheckUse(piece, ids));
     absl::StrAppend(&text, piece.text);
     ends.push_back(std::nullopt);
     if (piece.ends_known) ends.back() = {text_before + text.size(), before + ids.size()};
     *pieces = pieces->subspan(1);
   }
   Detokenizer shown(*session_->engine().tokenizer(), session_->LastToken());
-  const absl::Status status = session_->Append(ids, is_pinned, on_prompt);
+  const absl::Status status = session_->Append(ids, use, on_prompt);
   const size_t done = session_->tokens().size() - before;
   // What was read so far, as text: a cancelled prompt goes on from there.
   if (done == ids.size()) {
@@ -153,7 +166,10 @@ absl::Status Conversation::Read(const SamplerOptions& sampler, Session::Progress
   if (messages_.empty())
     return absl::FailedPreconditionError("the conversation has no messages yet");
   CORM_ASSIGN_OR_RETURN(const std::string text, Render(messages_.size(), true));
+  others_.Add(end_, session_->tokens().size());
+  end_ = session_->tokens().size();
   if (!absl::StartsWith(text, read_)) {  // The template rewrote what was read: start again.
+    CORM_RETURN_IF_ERROR(CanBeginAnew());
     session_->Restart();
     Forget();
   }
@@ -161,7 +177,8 @@ absl::Status Conversation::Read(const SamplerOptions& sampler, Session::Progress
   if (read_.empty()) begin_ = before;
   absl::Status status = Recall(text, sampler, on_prompt, result);
   if (status.ok()) status = ReadAll(text, on_prompt);
-  result->prompt_tokens = session_->tokens().size() - before;
+  end_ = session_->tokens().size();
+  result->prompt_tokens = end_ - before;
   return status;
 }
 
@@ -190,7 +207,8 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   result->generated_tokens = generated.generated_tokens;
   result->decode_seconds = generated.decode_seconds;
   result->stop_reason = generated.stop_reason;
-  if (session_->tokens().size() == before) return status;
+  end_ = session_->tokens().size();
+  if (end_ == before) return status;
   for (size_t i = before; i < session_->tokens().size(); ++i) {
     shown.Push(session_->tokens()[i], &read_, /*show_special=*/true);
   }

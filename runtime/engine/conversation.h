@@ -22,7 +22,7 @@ namespace cormorant {
 struct Message {
   std::string role;
   std::string content;
-  bool is_pinned = false;  // Its tokens are never dropped.
+  RowUse use = RowUse::kKeep;  // What becomes of its tokens.
 };
 
 class Conversation {
@@ -42,15 +42,20 @@ class Conversation {
   /// around it. FAILED_PRECONDITION while nothing of it is read, or when the template renders it in
   /// one piece with the next.
   absl::StatusOr<std::pair<size_t, size_t>> RangeOf(size_t index) const;
-  /// As Session's. Messages that a pin touches stay pinned when the conversation is read anew.
+  /// As Session's. Messages that a pin touches stay pinned when the conversation is read anew, and
+  /// those of which some is retained are.
   absl::Status Pin(size_t from, size_t to, Session::Progress progress);
   absl::Status Unpin(size_t from, size_t to, Session::Progress progress);
+  absl::Status Retain(size_t from, size_t to, RowUse how, Session::Progress progress);
+  absl::Status Release(size_t from, size_t to, Session::Progress progress);
   /// As Session::Purge(), and erases the messages in [from, to). FAILED_PRECONDITION when a message
-  /// is in it by a part: then its text would stay. Where the template renders the messages that are
-  /// left in another way than they were read, the next Reply() reads them all.
+  /// is in it by a part, for then its text would stay, and when some of it is retained. Where the
+  /// template renders the messages that are left in another way than they were read, the next
+  /// Reply() reads them all.
   absl::Status Purge(size_t from, size_t to, Session::Progress progress);
   /// As Session::Rewind(), and erases the messages from there on, so that the next Reply() goes on
-  /// from those that are left. FAILED_PRECONDITION when `to` is within a message.
+  /// from those that are left. FAILED_PRECONDITION when `to` is within a message, or something
+  /// after it is retained.
   absl::Status Rewind(size_t to, Session::Progress progress);
   /// Erases a message, and the tokens that it became.
   absl::Status PurgeMessage(size_t index, Session::Progress progress);
@@ -68,14 +73,16 @@ class Conversation {
   /// Text to be read, up to where one more message ends.
   struct Piece {
     absl::string_view text;
-    bool is_pinned = false;
+    RowUse use = RowUse::kKeep;
     bool ends_known = false;  // Whether the message ends where the text does.
     bool is_system = false;
   };
   /// All messages of which anything is read.
   std::vector<Unit> Units() const;
   absl::Status CheckIndex(size_t index) const;
-  void NotePins();
+  void NoteUses();
+  /// FAILED_PRECONDITION when tokens of no message are retained: they would not be read anew.
+  absl::Status CanBeginAnew() const;
   /// Messages that tokens [from, to) are; FAILED_PRECONDITION when one is in it by a part.
   absl::StatusOr<std::vector<Unit>> Within(size_t from, size_t to) const;
   /// Nothing is read any more.
@@ -84,14 +91,14 @@ class Conversation {
   absl::StatusOr<std::string> Render(size_t messages, bool add_generation_prompt);
   absl::Status Read(const SamplerOptions& sampler, Session::Progress on_prompt,
                     GenerateResult* result);
-  bool IsPinned(size_t index) const;
+  RowUse UseOf(size_t index) const;
   /// What of the whole text is not read yet; the last piece prompts for an answer.
   std::vector<Piece> Split(absl::string_view text);
-  /// Reads pieces from the first on, as many as are pinned alike, and takes them off.
+  /// Reads pieces from the first on, as many as are used alike, and takes them off.
   absl::Status ReadPieces(std::span<const Piece>* pieces, Session::Progress on_prompt);
   /// Reads what of the whole text is not read yet.
   absl::Status ReadAll(absl::string_view text, Session::Progress on_prompt);
-  absl::Status CheckPins(const Piece& piece, std::span<const uint32_t> ids) const;
+  absl::Status CheckUse(const Piece& piece, std::span<const uint32_t> ids) const;
   /// Brings back what the part of `text` that is not read needs of what was dropped, where options
   /// say so. What is compared are the beginnings of answers before and after; where they are far
   /// apart, the second looks as well.
@@ -111,8 +118,10 @@ class Conversation {
   Session* const session_;
   std::unique_ptr<ChatTemplate> template_;
   std::vector<Message> messages_;
-  std::string read_;  // The rendered text that the session has read or generated.
-  size_t begin_ = 0;  // Tokens that the session had before it.
+  std::string read_;    // The rendered text that the session has read or generated.
+  size_t begin_ = 0;    // Tokens that the session had before it.
+  size_t end_ = 0;      // Tokens that it has when no one else adds any.
+  TokenRanges others_;  // Tokens that someone else has added.
   std::vector<std::optional<End>> ends_;  // Of the first messages, those that are read as a whole.
 };
 

@@ -45,24 +45,47 @@ absl::StatusOr<std::pair<size_t, size_t>> Conversation::RangeOf(size_t index) co
       "message ", index, " is not read yet; corm_session_reply() reads it and answers"));
 }
 
-void Conversation::NotePins() {
+void Conversation::NoteUses() {
   for (const Unit& unit : Units()) {
-    const bool is_pinned = session_->pins().Touches(unit.begin.token, unit.end.token);
+    const RowUse use = session_->UseOf(unit.begin.token, unit.end.token);
     for (size_t i = unit.first; i <= unit.last && i < messages_.size(); ++i) {
-      messages_[i].is_pinned = is_pinned;
+      messages_[i].use = use;
     }
   }
 }
 
+absl::Status Conversation::CanBeginAnew() const {
+  for (const auto& [from, to] : others_.list()) {
+    if (session_->UseOf(from, to) <= RowUse::kPin) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the chat template renders the messages in another way than they were read, and to read "
+        "them anew would erase retained tokens among those from ",
+        from, " up to ", to, ", which are of no message; corm_session_release() them first"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Conversation::Pin(size_t from, size_t to, Session::Progress progress) {
   const absl::Status status = session_->Pin(from, to, progress);
-  NotePins();
+  NoteUses();
   return status;
 }
 
 absl::Status Conversation::Unpin(size_t from, size_t to, Session::Progress progress) {
   const absl::Status status = session_->Unpin(from, to, progress);
-  NotePins();
+  NoteUses();
+  return status;
+}
+
+absl::Status Conversation::Retain(size_t from, size_t to, RowUse how, Session::Progress progress) {
+  const absl::Status status = session_->Retain(from, to, how, progress);
+  NoteUses();
+  return status;
+}
+
+absl::Status Conversation::Release(size_t from, size_t to, Session::Progress progress) {
+  const absl::Status status = session_->Release(from, to, progress);
+  NoteUses();
   return status;
 }
 
@@ -103,24 +126,33 @@ absl::StatusOr<std::vector<Conversation::Unit>> Conversation::Within(size_t from
 absl::Status Conversation::Rewind(size_t to, Session::Progress progress) {
   const size_t end = session_->tokens().size();
   CORM_ASSIGN_OR_RETURN(const std::vector<Unit> erased, Within(to, std::max(to, end)));
+  CORM_RETURN_IF_ERROR(session_->MayGo(to, std::max(to, end)));
   CORM_RETURN_IF_ERROR(session_->Rewind(to));
   for (auto unit = erased.rbegin(); unit != erased.rend(); ++unit) Erase(*unit);
   begin_ = std::min(begin_, to);
+  others_.Add(end_, end);
+  others_.Remove(to, end);
+  end_ = std::min(to, end);
   return session_->ReadRest(progress);
 }
 
 absl::Status Conversation::Purge(size_t from, size_t to, Session::Progress progress) {
   CORM_RETURN_IF_ERROR(session_->CheckRange(from, to));
+  CORM_RETURN_IF_ERROR(session_->MayGo(from, to));
   CORM_ASSIGN_OR_RETURN(const std::vector<Unit> erased, Within(from, to));
+  others_.Add(end_, session_->tokens().size());
+  others_.Cut(from, to);
   // The last first: places before it stay what they are.
   for (auto unit = erased.rbegin(); unit != erased.rend(); ++unit) Erase(*unit);
   const auto move = [&](size_t& token) { token -= std::min(std::max(token, from), to) - from; };
+  end_ = session_->tokens().size() - (to - from);
   move(begin_);
   for (std::optional<End>& end : ends_) {
     if (end.has_value()) move(end->token);
   }
   const absl::StatusOr<std::string> text = Render(messages_.size(), true);
-  if (erased.empty() || !text.ok() || absl::StartsWith(*text, read_)) {
+  const bool is_prefix = !text.ok() || absl::StartsWith(*text, read_);
+  if (erased.empty() || is_prefix || !CanBeginAnew().ok()) {
     return session_->Purge(from, to, progress);
   }
   // To read it as it was would be in vain.

@@ -422,7 +422,7 @@ absl::Status Engine::Replay(std::span<Active* const> actives, std::span<const ui
       CORM_RETURN_IF_ERROR(cache.EndProbe());
       continue;
     }
-    actives[i]->status = cache.Commit(rows[i]);
+    actives[i]->status = cache.Commit(rows[i], actives[i]->request->use);
     if (absl::IsUnavailable(actives[i]->status)) return actives[i]->status;
     if (actives[i]->status.ok() || actives[i]->request->want != WantLogits::kTop) continue;
     // The tokens are read and cannot be read again: when the session goes on, with options of its

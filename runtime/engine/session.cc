@@ -2,6 +2,7 @@
 #include "runtime/engine/session.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -216,17 +217,19 @@ absl::Status Session::RunAlone(Request& request, absl::FunctionRef<bool()> after
   for (;;) {
     const absl::Status status = engine_->Run(request, after_step);
     if (!absl::IsAborted(status)) return status;
-    CORM_RETURN_IF_ERROR(Refill(request.ids.first(request.done), request.use == RowUse::kPin));
+    CORM_RETURN_IF_ERROR(Refill(request.ids.first(request.done), request.use));
   }
 }
 
-absl::Status Session::Refill(std::span<const uint32_t> done, bool done_is_pinned) {
+absl::Status Session::Refill(std::span<const uint32_t> done, RowUse use) {
   const size_t before = tokens_.size() - pending_.size();
   std::vector<uint32_t> log(tokens_.begin(), tokens_.begin() + static_cast<ptrdiff_t>(before));
   log.insert(log.end(), done.begin(), done.end());
-  TokenRanges pins = pins_;
-  if (done_is_pinned) pins.Add(before, log.size());
-  return ReadLog({.log = log, .pins = pins.list()}, [](uint64_t, uint64_t) { return true; });
+  TokenRanges pins = pins_, on_host = on_host_;
+  if (use == RowUse::kPin || use == RowUse::kRetain) pins.Add(before, log.size());
+  if (use == RowUse::kRetainOnHost) on_host.Add(before, log.size());
+  return ReadLog({.log = log, .pins = pins, .on_host = on_host},
+                 [](uint64_t, uint64_t) { return true; });
 }
 
 absl::Status Session::Probe(std::span<const uint32_t> question,
@@ -248,11 +251,15 @@ absl::Status Session::ReadLog(const Reading& reading, Progress progress) {
     if (from >= reading.log.size()) return absl::OkStatus();
     size_t to = std::min(reading.log.size(), from + std::min(reading.piece, reading.log.size()));
     Request request;
-    for (const auto& [first, last] : reading.pins) {  // Up to where pinning changes.
-      if (first <= from && from < last) request.use = RowUse::kPin;
-      if (from < first) to = std::min(to, first);
-      if (from < last) to = std::min(to, last);
-    }
+    const auto up_to_change = [&](const TokenRanges& ranges, RowUse use) {
+      for (const auto& [first, last] : ranges.list()) {
+        if (first <= from && from < last) request.use = use;
+        if (from < first) to = std::min(to, first);
+        if (from < last) to = std::min(to, last);
+      }
+    };
+    up_to_change(reading.pins, RowUse::kPin);
+    up_to_change(reading.on_host, RowUse::kRetainOnHost);
     request.cache = cache_.get();
     request.before = from;
     request.ids = reading.log.subspan(from, to - from);
@@ -280,36 +287,46 @@ absl::StatusOr<Session::Recalled> Session::Recall(std::span<const uint32_t> ids,
         "it needs; use corm");
   }
   const std::span<const uint32_t> question = ids.last(std::min<size_t>(ids.size(), kLooking));
-  bool can_look_back = false;
+  const bool may_read = tokens_.size() <= options_.reread_most;
+  bool is_all = false;
+  absl::StatusOr<bool> looks = false;
   engine_->Exclusively([&] {
-    can_look_back = cache_->CanLookBack(static_cast<uint32_t>(question.size()));
-    if (can_look_back) cache_->BeginLook();
+    const auto rows = static_cast<uint32_t>(question.size());
+    is_all = cache_->CanLookBack(rows);
+    looks = is_all;
+    if (!is_all && !may_read) looks = cache_->CanLookBackAtSome(rows);
+    if (absl::IsResourceExhausted(looks.status())) looks = false;
+    if (looks.value_or(false)) cache_->BeginLook();
   });
-  if (can_look_back) {
-    absl::StatusOr<Recalled> recalled = LookBack(question, progress);
+  absl::StatusOr<Recalled> recalled = Recalled();
+  if (!looks.ok()) {
+    recalled = looks.status();
+  } else if (*looks) {
+    recalled = LookBack(question, progress);
     engine_->Exclusively([&] { cache_->EndLook(); });
-    const absl::Status& status = recalled.status();
-    // A device that was lost took the cache along.
-    if (!absl::IsAborted(status) && !absl::IsUnavailable(status)) {
-      if (recalled.ok()) {
-        engine_->Tell(EngineEvent::kRecalled,
-                      absl::StrCat(recalled->found.rows,
-                                   " rows that a question attends to came back from copies"));
-      }
-      return recalled;
-    }
   }
-  if (tokens_.size() > options_.reread_most) {
-    engine_->Tell(EngineEvent::kDegraded,
-                  absl::StrCat("what was dropped does not come back for this question: not all of "
-                               "it has copies on the host, and ",
-                               tokens_.size(), " tokens are more than ", options_.reread_most,
-                               " that may be read again"));
-    Recalled recalled;
-    recalled.degraded = true;
-    return recalled;
+  const absl::Status& status = recalled.status();
+  // A device that was lost took the cache along, or rows that were on their way.
+  const bool is_lost = absl::IsAborted(status) || absl::IsUnavailable(status);
+  if (!status.ok() && !is_lost) return status;
+  if (recalled.ok() && recalled->from_copies) {
+    engine_->Tell(EngineEvent::kRecalled,
+                  absl::StrCat(recalled->found.rows,
+                               " rows that a question attends to came back from copies"));
   }
-  return ReadAgain(question, progress);
+  if (is_all && !is_lost) return recalled;
+  if (may_read) return ReadAgain(question, progress);
+  if (is_lost) {
+    ForgetCache(DropCause::kLost);
+    recalled = Recalled();
+  }
+  engine_->Tell(EngineEvent::kDegraded,
+                absl::StrCat("not all that was dropped can come back for this question: not all of "
+                             "it has copies on the host, and ",
+                             tokens_.size(), " tokens are more than ", options_.reread_most,
+                             " that may be read again"));
+  recalled->degraded = true;
+  return recalled;
 }
 
 void Session::Returned(double divergence) {
@@ -362,8 +379,9 @@ absl::StatusOr<Session::Recalled> Session::ReadAgain(std::span<const uint32_t> q
   ForgetCache(DropCause::kRecall);
   const std::span<const uint32_t> log = std::span(tokens_).first(tokens_.size() - 1);
   const size_t piece = PieceOf(*cache_);
-  CORM_RETURN_IF_ERROR(
-      ReadLog({.log = log, .pins = pins_.list(), .question = question, .piece = piece}, progress));
+  CORM_RETURN_IF_ERROR(ReadLog(
+      {.log = log, .pins = pins_, .on_host = on_host_, .question = question, .piece = piece},
+      progress));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));
   engine_->Tell(EngineEvent::kReadAgain,
                 absl::StrCat(tokens_.size(),
@@ -378,7 +396,7 @@ absl::Status Session::ReadPending(WantLogits want) {
   if (pending_.empty()) return absl::OkStatus();
   Request request;
   request.ids = pending_;
-  if (pins_.Contains(tokens_.size() - pending_.size())) request.use = RowUse::kPin;
+  request.use = UseOf(tokens_.size() - pending_.size(), tokens_.size());
   request.want = want;
   request.logits = std::move(logits_);
   const absl::Status status = Run(request, [&] { return !cancelled_.load(); });
@@ -388,21 +406,24 @@ absl::Status Session::ReadPending(WantLogits want) {
   return pending_.empty() && absl::IsCancelled(status) ? absl::OkStatus() : status;
 }
 
-absl::Status Session::Append(std::span<const uint32_t> ids, bool pin, Progress progress) {
+absl::Status Session::Append(std::span<const uint32_t> ids, RowUse use, Progress progress) {
   CORM_RETURN_IF_ERROR(CheckIds(ids));
   if (ids.empty()) return absl::OkStatus();
+  if (use == RowUse::kRetain || use == RowUse::kRetainOnHost) {
+    CORM_RETURN_IF_ERROR(CanStay(tokens_.size(), tokens_.size() + ids.size(), use));
+  }
   CORM_RETURN_IF_ERROR(CheckRoom(ids.size()));
   CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kNone));
   Request request;
   request.ids = ids;
-  if (pin) request.use = RowUse::kPin;
+  request.use = use;
   return Extend(request, [&] { return progress(request.done, ids.size()) && !cancelled_.load(); });
 }
 
 absl::Status Session::Extend(Request& request, absl::FunctionRef<bool()> after_step) {
   const absl::Status status = Run(request, after_step);
   const std::span<const uint32_t> done = request.ids.first(request.done);
-  if (request.use == RowUse::kPin) pins_.Add(tokens_.size(), tokens_.size() + done.size());
+  Set(tokens_.size(), tokens_.size() + done.size(), request.use);
   tokens_.insert(tokens_.end(), done.begin(), done.end());
   KeepLogits(request);
   return status;
@@ -515,7 +536,7 @@ void Session::ForgetTokens(DropCause cause) {
   engine_->Exclusively([&] { cache_->EndEasing(); });
   tokens_.clear();
   pending_.clear();
-  pins_.Clear();
+  Set(0, std::numeric_limits<size_t>::max(), RowUse::kKeep);
 }
 
 void Session::KeepLogits(Request& request) {

@@ -102,13 +102,14 @@ class Session {
   ~Session();
 
   /// Reads tokens. Refused as a whole when they cannot all fit and nothing may be dropped.
-  absl::Status Append(std::span<const uint32_t> ids, bool pin, Progress progress);
+  /// Where they are to be retained, that must be possible, as for Retain().
+  absl::Status Append(std::span<const uint32_t> ids, RowUse use, Progress progress);
   /// Append, with the logits after every token.
   absl::Status Score(std::span<const uint32_t> ids, OnLogits on_logits);
   /// What a recall did.
   struct Recalled {
     bool from_copies = false;
-    bool degraded = false;      // Nothing was: not all has copies, and the log is too long.
+    bool degraded = false;      // Not all has copies, and the log is too long to be read.
     uint64_t tokens_read = 0;   // Of the log, again.
     SessionCache::Found found;  // In copies.
   };
@@ -118,7 +119,8 @@ class Session {
   /// what they need stays: that takes what reading all tokens takes, and somewhat more; when it
   /// ends early, the next call reads the rest first. Does nothing as long as nothing was dropped.
   /// FAILED_PRECONDITION when attention has no say in what the policy drops. Where that is more
-  /// than options().reread_most tokens, nothing is done, and the result says so.
+  /// than options().reread_most tokens, the copies that there are are looked at, and the result
+  /// says so.
   absl::StatusOr<Recalled> Recall(std::span<const uint32_t> ids, Progress progress);
   /// Append, with the logits that are wanted of them: kNone, kLast or, given all_logits, kAll.
   absl::Status Read(std::span<const uint32_t> ids, RowUse use, WantLogits want, OnLogits on_logits);
@@ -146,18 +148,34 @@ class Session {
 
   /// Tokens [from, to) of the log are never dropped from now on. Where their rows are all resident
   /// and where they were read, this is done at once; else the log is read again, and when that ends
-  /// early the next call reads the rest. RESOURCE_EXHAUSTED, with nothing changed, as CanPin().
+  /// early the next call reads the rest. An error, with nothing changed, as CanStay() says;
+  /// FAILED_PRECONDITION where tokens are retained on the host.
   absl::Status Pin(size_t from, size_t to, Progress progress);
-  /// They may leave again, as if they had just been read; sinks stay. Otherwise as Pin().
+  /// They may leave again, as if they had just been read; sinks stay. Otherwise as Pin(), but
+  /// refused as MayGo() says.
   absl::Status Unpin(size_t from, size_t to, Progress progress);
-  /// RESOURCE_EXHAUSTED when tokens [from, to), to be read or pinned, would leave a head no room
-  /// for its newest rows and a step, beside what is pinned already.
-  absl::Status CanPin(size_t from, size_t to) const;
+  /// Tokens [from, to) are kRetain or kRetainOnHost from now on, whatever they were before.
+  /// Otherwise as Pin().
+  absl::Status Retain(size_t from, size_t to, RowUse how, Progress progress);
+  /// Retained tokens in [from, to) are ordinary ones again. Otherwise as Unpin().
+  absl::Status Release(size_t from, size_t to, Progress progress);
+  /// Whether tokens [from, to), to be read or not, may stay as `use` says. RESOURCE_EXHAUSTED when
+  /// they would leave a head no room for its newest rows and a step beside what stays already, or
+  /// no positions; FAILED_PRECONDITION when what leaves for the host could not come back.
+  absl::Status CanStay(size_t from, size_t to, RowUse use) const;
+  /// FAILED_PRECONDITION, and a record for the audit, when tokens of [from, to) are retained.
+  absl::Status MayGo(size_t from, size_t to);
+  /// Never dropped: pinned, or retained where they are.
   const TokenRanges& pins() const { return pins_; }
+  /// Retained where they are, and on the host.
+  const TokenRanges& retained() const { return retained_; }
+  const TokenRanges& retained_on_host() const { return on_host_; }
+  /// What tokens [from, to) are: kKeep, or what some of them are, kRetain before all.
+  RowUse UseOf(size_t from, size_t to) const;
   /// Erases tokens [from, to): from the log, where later ones move down, and with zeros wherever
   /// the host or a device holds anything of them or of what was read after them. The rest of the
   /// log is then read again; when that ends early, everything is erased, and the next call reads
-  /// the rest.
+  /// the rest. Retained ones go with the others: MayGo() is the caller's to ask.
   absl::Status Purge(size_t from, size_t to, Progress progress);
   /// OK when [from, to) are tokens of the log and not none.
   absl::Status CheckRange(size_t from, size_t to) const;
@@ -205,11 +223,12 @@ class Session {
   absl::Status Extend(Request& request, absl::FunctionRef<bool()> after_step);
   /// Reads what the cache held before and `done`, the part of a request that it had taken, until it
   /// holds them again. Which rows were dropped may differ from before.
-  absl::Status Refill(std::span<const uint32_t> done, bool done_is_pinned);
+  absl::Status Refill(std::span<const uint32_t> done, RowUse use);
   /// A part of a session's log to read, from where the cache ends.
   struct Reading {
     std::span<const uint32_t> log;
-    std::span<const std::pair<size_t, size_t>> pins;
+    const TokenRanges& pins;
+    const TokenRanges& on_host;
     std::span<const uint32_t> question = {};  // Looks at the cache after every `piece` tokens.
     size_t piece = SIZE_MAX;
   };
@@ -223,9 +242,15 @@ class Session {
   /// Remembers the logits after the last token of a request that has them.
   void KeepLogits(Request& request);
   void ForgetLogits();
-  /// Tokens of these ranges have just been pinned, or are not any more.
-  absl::Status PinsChanged(const std::vector<TokenRanges::Range>& ranges, bool is_pinned,
-                           Progress progress);
+  /// Tokens [from, to) of the log are what `use` says, and nothing else.
+  void Set(size_t from, size_t to, RowUse use);
+  /// What tokens are has changed: `in_place` tells the cache. Where it cannot, the log is read
+  /// again.
+  absl::Status TellCache(absl::FunctionRef<absl::StatusOr<bool>()> in_place, Progress progress);
+  /// As SessionCache::SetPinned(), of several ranges.
+  absl::StatusOr<bool> SetPinned(std::span<const TokenRanges::Range> ranges, bool is_pinned);
+  /// For the audit: something is done to tokens [from, to).
+  void Note(DropCause cause, size_t from, size_t to);
   void ForgetTokens(DropCause cause);
   /// Empties the cache; ReadRest() or the next call fills it.
   void ForgetCache(DropCause cause);
@@ -241,7 +266,9 @@ class Session {
   std::unique_ptr<Shadow> shadow_;
   std::vector<uint32_t> tokens_;
   std::vector<uint32_t> pending_;
-  TokenRanges pins_;  // Of tokens_.
+  // Of tokens_: those that are never dropped, those of them that are retained, and those that may
+  // leave for the host only.
+  TokenRanges pins_, retained_, on_host_;
   // After the last token, all of them or the greatest alone; both empty when there are none.
   std::vector<float> logits_;
   std::vector<TokenLogit> top_;

@@ -11,11 +11,11 @@
 
 namespace cormorant {
 
-SessionCache::Part::Part(KvStore* in, uint32_t table_of_it)
+SessionCache::Part::Part(KvStore* in, uint32_t table_of_it, const HostRows::Limits& limits)
     : store(in),
       table(table_of_it),
-      kv(in->binding().geometry.heads(), in->binding().geometry.pages_per_head, &in->pool(), this) {
-}
+      kv(in->binding().geometry.heads(), in->binding().geometry.pages_per_head, &in->pool(), this),
+      host(in->binding().geometry, limits) {}
 
 SessionCache::Part::~Part() {
   kv.Clear();
@@ -143,7 +143,8 @@ StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32
   s.table = part.table;
   s.clock = clock_;
   const uint32_t sinks_left = rules.sinks > clock_ ? rules.sinks - clock_ : 0;
-  s.pinned_rows = use == RowUse::kPin ? rows : std::min(rows, sinks_left);
+  const bool is_pinned = use == RowUse::kPin || use == RowUse::kRetain;
+  s.pinned_rows = is_pinned ? rows : std::min(rows, sinks_left);
   s.judged_from = rows - Judged(rows);
   if (use == RowUse::kProbe) {
     s.pinned_rows = 0;
@@ -180,9 +181,12 @@ bool SessionCache::BeginsAnew(uint32_t rows) const {
   return std::max(observed_, Judged(rows)) >= rules_.observed;
 }
 
-absl::Status SessionCache::Commit(uint32_t rows) {
+absl::Status SessionCache::Commit(uint32_t rows, RowUse use) {
   observed_ = (BeginsAnew(rows) ? 0 : observed_) + Judged(rows);
-  for (const std::unique_ptr<Part>& part : parts_) part->kv.Appended(rows);
+  for (const std::unique_ptr<Part>& part : parts_) {
+    part->kv.Appended(rows);
+    if (use == RowUse::kRetainOnHost) part->host.Retain(next_position_, next_position_ + rows);
+  }
   clock_ += rows;
   next_position_ += rows;
   in_order_ += rows;
@@ -250,9 +254,10 @@ absl::Status SessionCache::DropRows(Part& part, const Drop& drop) {
   for (size_t h = 0; h < cut.evict.size(); ++h) {
     const uint64_t rows = uint64_t{kv.counts()[h]} - cut.evict[h] + drop.room;
     if (rows <= drop.row_most) continue;
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "rows that may not leave and ", drop.room, " new ones are ", rows,
-        "; the model's context is ", settings_.context, ": pin less or lower --corm-recent"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("rows that may not leave and ", drop.room, " new ones are ", rows,
+                     "; the model's context leaves them ", drop.row_most,
+                     ": pin or retain less or lower --corm-recent"));
   }
   if (cut.total == 0) return absl::OkStatus();
   CORM_RETURN_IF_ERROR(part.store->Compact(sequence, kv.counts(), cut.evict));
@@ -277,59 +282,13 @@ void SessionCache::FollowRoom(const Part& part, uint32_t page_limit) {
   ++adjusted_;
 }
 
-bool SessionCache::HasPassed(uint32_t rows) const {
-  uint64_t taken = next_position_;
-  if (settings_.positions == PositionRule::kOriginal) {
-    taken = 0;  // Positions go on; tables are as long as the context.
-    for (const std::unique_ptr<Part>& part : parts_) {
-      taken = std::max<uint64_t>(taken, part->kv.row_max());
-    }
-  }
-  return taken + rows > settings_.context;
-}
-
-absl::StatusOr<PositionMove> SessionCache::MoveFor(uint32_t rows) const {
-  std::vector<std::vector<uint32_t>> heads(counts().size());
-  for (uint32_t head = 0; head < heads.size(); ++head) {
-    CORM_ASSIGN_OR_RETURN(heads[head], Positions(head));
-  }
-  uint32_t most = 0;
-  if (settings_.positions == PositionRule::kWindowed) {
-    most = settings_.context - std::max(settings_.context / 4, rows);
-  }
-  return MoveWindow(heads, next_position_, most);
-}
-
-absl::Status SessionCache::ReturnToContext(uint32_t rows) {
-  for (const std::unique_ptr<Part>& part : parts_) {
-    CORM_RETURN_IF_ERROR(DropRows(*part, {.room = rows,
-                                          .row_limit = settings_.context / 2 + rows,
-                                          .row_most = settings_.context,
-                                          .cause = DropCause::kRebase}));
-  }
-  if (settings_.positions == PositionRule::kOriginal) return absl::OkStatus();
-  CORM_ASSIGN_OR_RETURN(const PositionMove move, MoveFor(rows));
-  for (const std::unique_ptr<Part>& part : parts_) {
-    StepSequence sequence = Describe(*part, 0, 0, RowUse::kKeep);
-    sequence.window_from = move.window_from;
-    sequence.window_at = move.window_at;
-    CORM_RETURN_IF_ERROR(part->store->Rebase(sequence, part->kv.counts()));
-  }
-  for (const std::unique_ptr<Part>& part : parts_) {
-    if (part->host) part->host->Discard();  // Their keys are turned to positions that are no more.
-  }
-  next_position_ = move.next_position;
-  ++rebased_;
-  return absl::OkStatus();
-}
-
 void SessionCache::Clear() {
   // A device on which this fails is lost, and its memory with it.
   if (settings_.zeroes) Zero(Erase::kAll).IgnoreError();
   for (const std::unique_ptr<Part>& part : parts_) {
     part->kv.Clear();
     part->store->pool().Trim();
-    if (part->host) part->host->Clear();
+    part->host.Clear();
     part->look.reset();
     part->brought.clear();
   }
@@ -369,9 +328,10 @@ SessionCache::Stats SessionCache::stats() const {
     stats.rows += part->kv.row_total();
     stats.bytes +=
         uint64_t{part->kv.page_total()} * part->store->page_bytes() + part->store->metadata_bytes();
-    if (!part->host) continue;
-    stats.host_rows += part->host->rows();
-    stats.host_bytes += part->host->bytes();
+    stats.host_rows += part->host.rows();
+    stats.host_bytes += part->host.bytes();
+    stats.retained_rows += part->host.kept_rows();
+    stats.retained_bytes += part->host.kept_bytes();
   }
   stats.evicted_total = evicted_total_;
   stats.evicted_forced = evicted_forced_;

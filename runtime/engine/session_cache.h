@@ -20,7 +20,9 @@
 //
 // Where the settings ask for it, dropped rows are copied to the host before their pages go. A
 // question can then look back at them: they come to the device again, some of each head at a time,
-// a probe judges them, and what it finds important stays (session_host.cc).
+// a probe judges them, and what it finds important stays (session_host.cc). Rows that are retained
+// on the host have a copy whenever they are not resident, whatever the settings; when positions
+// move, the device turns the keys of such copies to theirs, in front of all other rows.
 //
 // Not thread-safe: touched only by the thread that runs the engine's step.
 #pragma once
@@ -47,7 +49,9 @@ namespace cormorant {
 /// What becomes of the rows of a step.
 enum class RowUse : uint8_t {
   kKeep,
-  kPin,    // Kept, and never dropped.
+  kPin,           // Kept, and never dropped.
+  kRetain,        // As kPin; and the session refuses to let go of their tokens, as of the next.
+  kRetainOnHost,  // May leave, for the host: there are copies as long as they are not resident.
   kProbe,  // Judge what they see, and are gone with the step: EndProbe() in place of Commit().
 };
 
@@ -101,7 +105,7 @@ class SessionCache {
   /// Describes this session's share of a step, rows from `first_row` on.
   StepSequence Describe(uint32_t stage, uint32_t first_row, uint32_t rows, RowUse use) const;
   /// The step has run: its rows are resident.
-  absl::Status Commit(uint32_t rows);
+  absl::Status Commit(uint32_t rows, RowUse use = RowUse::kKeep);
   absl::Status EndProbe();
   /// Room for `rows` is made now, and no row leaves on its own account until Release(): so what is
   /// read next can be taken back.
@@ -120,6 +124,8 @@ class SessionCache {
   /// Whether all rows that were dropped have copies on the host, and a probe of `rows` can look at
   /// them without moving positions.
   bool CanLookBack(uint32_t rows);
+  /// Whether there are any copies to look at, once positions were moved if they must be.
+  absl::StatusOr<bool> CanLookBackAtSome(uint32_t rows);
   /// From here on BringBack() goes through the copies there are now.
   void BeginLook();
   /// Brings the next copies to the device, at most `rows` of each head, fewer where there is not
@@ -139,6 +145,8 @@ class SessionCache {
   /// nothing changed, when some are not resident or positions were moved: then the log must be read
   /// again.
   absl::StatusOr<bool> SetPinned(uint32_t from, uint32_t to, bool is_pinned);
+  /// The same for rows that may leave for the host only; those that have left must have copies.
+  absl::StatusOr<bool> SetRetained(uint32_t from, uint32_t to, bool is_retained);
   /// Overwrites pages on the device: all of them, with what is known of queries, or the slots that
   /// hold no row.
   enum class Erase : uint8_t { kAll, kUnused };
@@ -167,25 +175,26 @@ class SessionCache {
     uint64_t rows = 0;  // Resident, all heads.
     uint64_t bytes = 0;
     uint64_t evicted_total = 0, evicted_forced = 0, rebased = 0;
-    uint64_t host_rows = 0, host_bytes = 0;  // Copies.
-    uint64_t returned_total = 0;             // Rows that came back from them.
-    bool is_frozen = false;                  // By Ease().
-    uint32_t relaxed = 0;                    // Doublings of the age at which rows leave.
-    uint32_t adjusted = 0;                   // Times the rules were made anew.
+    uint64_t host_rows = 0, host_bytes = 0;          // Copies, ...
+    uint64_t retained_rows = 0, retained_bytes = 0;  // ... and those of them that are retained.
+    uint64_t returned_total = 0;                     // Rows that came back from copies.
+    bool is_frozen = false;                          // By Ease().
+    uint32_t relaxed = 0;                            // Doublings of the age at which rows leave.
+    uint32_t adjusted = 0;                           // Times the rules were made anew.
   };
   Stats stats() const;
 
  private:
   /// The rows of one stage's heads.
   struct Part final : TableWriter {
-    Part(KvStore* in, uint32_t table_of_it);
+    Part(KvStore* in, uint32_t table_of_it, const HostRows::Limits& limits);
     ~Part() override;
     absl::Status WriteTable(uint32_t head, uint32_t first, std::span<const PageId> pages) override;
 
     KvStore* const store;
     const uint32_t table;
     KvSequence kv;
-    std::optional<HostRows> host;
+    HostRows host;
     std::optional<HostRows::Drained> look;
     std::vector<uint32_t> brought;  // Rows of each head that came back last, its last slots; empty
                                     // once rows were dropped since.
@@ -224,7 +233,15 @@ class SessionCache {
   bool HasPassed(uint32_t rows) const;
   /// Cuts heads to half of the context, and moves their positions back into it.
   absl::Status ReturnToContext(uint32_t rows);
-  absl::StatusOr<PositionMove> MoveFor(uint32_t rows) const;
+  /// Heads of a part that retain copies have a page for TurnCopies().
+  absl::Status LendPages(Part& part);
+  /// Resident rows of a part, of these positions before, have moved: so has what it retains, copies
+  /// to the front of all rows.
+  absl::Status MoveRetained(Part& part, const PositionMove& move,
+                            std::span<const std::vector<uint32_t>> rows);
+  /// The device turns the keys of copies to positions from 0 on, a page of each head at a time, in
+  /// pages that the heads lend, since there may be no others.
+  absl::Status TurnCopies(Part& part);
   /// Rows have just left a part's heads on the device, evict[h] of each.
   absl::Status Leave(const Part& part, std::span<const uint32_t> evict,
                      std::span<const uint32_t> ages, DropCause cause);

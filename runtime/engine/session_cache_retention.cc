@@ -38,6 +38,29 @@ absl::StatusOr<bool> SessionCache::SetPinned(uint32_t from, uint32_t to, bool is
   return true;
 }
 
+absl::StatusOr<bool> SessionCache::SetRetained(uint32_t from, uint32_t to, bool is_retained) {
+  to = std::min(to, clock_);
+  if (from >= to) return true;
+  if (rebased_ > 0) return false;
+  const auto are_in = [&](std::span<const uint32_t> positions) {
+    return std::count_if(positions.begin(), positions.end(),
+                         [&](uint32_t p) { return from <= p && p < to; });
+  };
+  std::vector<uint32_t> positions;
+  for (const std::unique_ptr<Part>& part : parts_) {
+    for (uint32_t h = 0; is_retained && h < part->kv.heads(); ++h) {
+      CORM_RETURN_IF_ERROR(
+          part->store->ReadPositions(part->kv.pages(h), part->kv.counts()[h], &positions));
+      if (are_in(positions) + are_in(part->host.Positions(h)) != to - from) return false;
+    }
+  }
+  for (const std::unique_ptr<Part>& part : parts_) {
+    is_retained ? part->host.Retain(from, to) : part->host.Release(from, to);
+    part->host.Sort();
+  }
+  return true;
+}
+
 absl::StatusOr<bool> SessionCache::TakeBack(uint32_t rows) {
   if (rows > in_order_) return false;
   for (const std::unique_ptr<Part>& part : parts_) {
@@ -45,6 +68,7 @@ absl::StatusOr<bool> SessionCache::TakeBack(uint32_t rows) {
       CORM_RETURN_IF_ERROR(part->store->ZeroSlots(part->kv.pages(h), part->kv.counts()[h] - rows));
     }
     part->kv.Dropped(std::vector<uint32_t>(part->kv.heads(), rows));
+    part->host.Release(next_position_ - rows, next_position_);
   }
   clock_ -= rows;
   next_position_ -= rows;

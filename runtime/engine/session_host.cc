@@ -11,18 +11,15 @@ namespace cormorant {
 
 std::unique_ptr<SessionCache::Part> SessionCache::MakePart(KvStore* store, uint32_t table,
                                                            size_t stages) const {
-  auto part = std::make_unique<Part>(store, table);
   HostRows::Limits limits = settings_.host;
-  if (limits.bytes_most == 0) return part;
   limits.bytes_most /= stages;
-  part->host.emplace(store->binding().geometry, limits);
-  return part;
+  return std::make_unique<Part>(store, table, limits);
 }
 
 absl::Status SessionCache::CopyDropped(Part& part, std::span<const uint32_t> evict) {
-  if (!part.host) return absl::OkStatus();
+  if (settings_.host.bytes_most == 0 && part.host.retained_most() == 0) return absl::OkStatus();
   const double now = Now();
-  part.host->Expire(now);
+  part.host.Expire(now);
   std::vector<std::byte> page(part.store->page_bytes());
   for (uint32_t h = 0; h < evict.size(); ++h) {
     const uint32_t end = part.kv.counts()[h], first = end - evict[h];
@@ -30,7 +27,7 @@ absl::Status SessionCache::CopyDropped(Part& part, std::span<const uint32_t> evi
       if (slot == first || slot % kPageRows == 0) {
         CORM_RETURN_IF_ERROR(part.store->ReadPage(part.kv.pages(h)[slot / kPageRows], page));
       }
-      part.host->Add(h, page, slot % kPageRows, now);
+      part.host.Add(h, page, slot % kPageRows, now);
     }
   }
   return absl::OkStatus();
@@ -39,14 +36,23 @@ absl::Status SessionCache::CopyDropped(Part& part, std::span<const uint32_t> evi
 bool SessionCache::CanLookBack(uint32_t rows) {
   if (parts_.empty() || uint64_t{next_position_} + rows > settings_.context) return false;
   const double now = Now();
-  return std::all_of(parts_.begin(), parts_.end(), [&](const std::unique_ptr<Part>& part) {
-    if (part->host) part->host->Expire(now);
-    return part->host && part->host->is_complete();
-  });
+  return settings_.host.bytes_most > 0 &&
+         std::all_of(parts_.begin(), parts_.end(), [&](const std::unique_ptr<Part>& part) {
+           part->host.Expire(now);
+           return part->host.is_complete();
+         });
+}
+
+absl::StatusOr<bool> SessionCache::CanLookBackAtSome(uint32_t rows) {
+  const double now = Now();
+  for (const std::unique_ptr<Part>& part : parts_) part->host.Expire(now);
+  if (stats().host_rows == 0) return false;
+  if (HasPassed(rows)) CORM_RETURN_IF_ERROR(ReturnToContext(rows));
+  return stats().host_rows > 0;
 }
 
 void SessionCache::BeginLook() {
-  for (const std::unique_ptr<Part>& part : parts_) part->look = part->host->Drain();
+  for (const std::unique_ptr<Part>& part : parts_) part->look = part->host.Drain();
 }
 
 absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, uint32_t probe) {
@@ -120,7 +126,7 @@ absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
 
 void SessionCache::EndLook() {
   for (const std::unique_ptr<Part>& part : parts_) {
-    if (part->look) part->look->Return(&*part->host);
+    if (part->look) part->look->Return(&part->host);
     part->look.reset();
     part->brought.clear();
   }

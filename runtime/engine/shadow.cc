@@ -73,13 +73,12 @@ absl::StatusOr<Session::Recalled> Shadow::Recall(std::span<const uint32_t> ids,
   return Session::Recalled();
 }
 
-void Shadow::Also(Change change, size_t from, size_t to) {
+void Shadow::Also(size_t from, size_t to, Change change) {
   if (!observed_.status.ok()) return;
   CompareNewest(std::nullopt);
   to = std::min(to, session_->tokens().size());
   if (from >= to) return;
-  const absl::Status status =
-      (*session_.*change)(from, to, [](uint64_t, uint64_t) { return true; });
+  const absl::Status status = change(*session_, from, to, [](uint64_t, uint64_t) { return true; });
   if (!status.ok()) End(status);
 }
 

@@ -46,8 +46,9 @@ class Shadow {
                                            Session::Progress progress);
   /// Does to tokens [from, to), as far as the shadow has read them, what is about to be done to
   /// those of the observed session; an error ends it.
-  using Change = absl::Status (Session::*)(size_t from, size_t to, Session::Progress progress);
-  void Also(Change change, size_t from, size_t to);
+  using Change = absl::FunctionRef<absl::Status(Session& session, size_t from, size_t to,
+                                                Session::Progress progress)>;
+  void Also(size_t from, size_t to, Change change);
   /// As Session::Rewind().
   void Rewind(size_t to);
   /// Ends so that the observed session can have its pages; false when it has ended before.

@@ -351,6 +351,31 @@ class Chat(CliTest):
         self.assertEqual(question["positions"][0][1] + 1, answer["positions"][0][0])
         self.assertIn(json.dumps(answer["positions"], separators=(",", ":")), errors)
 
+    def test_what_is_retained_is_not_purged(self):
+        script = self.file("script", "Never open valve nine.\n/retain 1\n/retain-host 2\n"
+                           "/purge 2\n/unpin 1\n/stats\n/release 2\n/purge 2\n/audit\n"
+                           f"Thank you. {' '.join((TEXT * 3).split())}\n/stats\n")
+        done = run("chat", "-m", MODEL, "--script", script, "-n", 8, "--temp", 0, "--json",
+                   "--audit", 50, "--system", "Be brief.", "--pin-prompt", "host", "--kv-cap", "6M",
+                   "--kv-type", "q8_0", "--quiet")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        errors = done.stderr.decode()
+        for said in ("tokens, is retained.", "tokens, is retained on the host.",
+                     "are retained on the host; corm_session_release() them first",
+                     "are retained; corm_session_release() them first", "is retained no more.",
+                     "Message 2 is erased."):
+            self.assertIn(said, errors)
+        for cause in ("retain", "refused", "release", "purge"):
+            self.assertIn(f'"cause":"{cause}"', errors)
+        last = json.loads(done.stdout.decode().splitlines()[-1])
+        self.assertEqual(last["kv"]["retained_rows"], last["kv"]["host_rows"])
+        result = self.json("run", "-m", MODEL, "--raw", "-f", self.file("t", TEXT * 3), "-n", 2,
+                           "--temp", 0, "--kv-cap", "6M", "--kv-type", "q8_0", "--pin-prompt",
+                           "host")
+        self.assertGreater(result["kv"]["retained_rows"], 0)
+        self.assertGreater(result["kv"]["retained_bytes"], 0)
+        self.fails(2, ["--pin-prompt"], "run", "-m", MODEL, "-p", "Hello", "--pin-prompt", "maybe")
+
     def test_recall_looks_through_copies(self):
         script = self.file("s", "My dog is called Rex. Please remember that.\n"
                            f"Here is a passage that I like. {' '.join((TEXT * 3).split())}\n"

@@ -84,7 +84,8 @@ GenerateOptions GreedyOverAll(uint64_t max_tokens) {
 }
 
 absl::Status Append(Session& session, std::span<const uint32_t> ids, bool pin) {
-  return session.Append(ids, pin, [](uint64_t, uint64_t) { return true; });
+  return session.Append(ids, pin ? RowUse::kPin : RowUse::kKeep,
+                        [](uint64_t, uint64_t) { return true; });
 }
 
 std::vector<uint32_t> Continue(Session& session, const GenerateOptions& options) {

@@ -10,71 +10,10 @@
 #include "runtime/base/units.h"
 #include "runtime/engine/conversation.h"
 #include "runtime/ops/kv_page.h"
-#include "tests/sim/driver.h"
-#include "tests/sim/faulty_backend.h"
+#include "tests/sim/world.h"
 
 namespace cormorant::sim {
 namespace {
-
-constexpr uint32_t kSecret = 7;  // The token.
-
-bool Go(uint64_t, uint64_t) {
-  return true;
-}
-bool Stop(uint64_t, uint64_t) {
-  return false;
-}
-
-/// An engine on a device whose memory can be searched.
-struct World {
-  explicit World(const EngineOptions& options) {
-    DeviceOpeners openers;
-    openers.device = [this, options]() -> absl::StatusOr<std::unique_ptr<Backend>> {
-      return std::make_unique<FaultyBackend>(*OpenBackend(options), faults);
-    };
-    engine = *Engine::CreateOn(openers, options, Go);
-  }
-
-  std::vector<std::byte> Read(const Buffer& buffer) const {
-    std::vector<std::byte> bytes(buffer.bytes());
-    EXPECT_TRUE(faults->device->Download(std::span(bytes), buffer, 0).ok());
-    return bytes;
-  }
-  /// Of all slabs, and the working memory of steps.
-  std::vector<const Buffer*> Buffers() const {
-    std::set<const Buffer*> buffers;
-    for (const Bindings& bindings : faults->compiled) {
-      buffers.insert({bindings.arena, bindings.out});
-      buffers.insert(bindings.kv->slabs.begin(), bindings.kv->slabs.end());
-    }
-    buffers.erase(nullptr);
-    return {buffers.begin(), buffers.end()};
-  }
-  /// The first layer's value row of the first head for kSecret.
-  std::vector<std::byte> SecretRow() const {
-    const std::unique_ptr<Session> session = MakeSession(engine, "none");
-    EXPECT_TRUE(Append(*session, std::vector<uint32_t>{kSecret}).ok());
-    const KvBinding& kv = *faults->compiled.back().kv;
-    const std::vector<std::byte> slab = Read(*kv.slabs[0]);
-    const KvPageLayout layout(kv.geometry);  // Pages are handed out head by head.
-    return {slab.begin() + layout.v, slab.begin() + layout.v + kv.geometry.head_dim * 2};
-  }
-  size_t Count(const std::vector<std::byte>& row) const {
-    size_t count = 0;
-    for (const Buffer* buffer : Buffers()) {
-      const std::vector<std::byte> bytes = Read(*buffer);
-      for (auto at = bytes.begin(); at != bytes.end(); ++count) {
-        at = std::search(at, bytes.end(), row.begin(), row.end());
-        if (at == bytes.end()) break;
-        ++at;
-      }
-    }
-    return count;
-  }
-
-  const std::shared_ptr<Faults> faults = std::make_shared<Faults>();
-  std::shared_ptr<Engine> engine;
-};
 
 class Retention : public ::testing::TestWithParam<const char*> {
  protected:
@@ -325,7 +264,7 @@ TEST_P(Retention, AsMuchAsMayBePinnedCanBeLivedWith) {
   const std::unique_ptr<Session> session = MakeSession(Open(Capped(10)), "corm");
   ASSERT_TRUE(Append(*session, Ids(300)).ok());
   size_t most = 0;
-  while (session->CanPin(0, most + 1).ok()) ++most;
+  while (session->CanStay(0, most + 1, RowUse::kPin).ok()) ++most;
   ASSERT_GT(most, 50u);
   ASSERT_TRUE(session->Pin(0, most, Go).ok());
   for (int i = 0; i < 8; ++i) ASSERT_TRUE(Append(*session, Ids(100)).ok());  // Past the context.

@@ -48,7 +48,7 @@ TEST_P(Returns, ARewoundSessionNeverReadWhatCameAfter) {
                                  third = MakeSession(engine, "none");
   const std::vector<uint32_t> kept = Ids(60), after = Ids(30);
   ASSERT_TRUE(Append(*session, kept).ok());
-  ASSERT_TRUE(session->Append(Ids(40), true, GoOn).ok());
+  ASSERT_TRUE(session->Append(Ids(40), RowUse::kPin, GoOn).ok());
   Continue(*session, 7);
   EXPECT_TRUE(absl::IsInvalidArgument(session->Rewind(108)));
   ASSERT_TRUE(session->Rewind(107).ok());

@@ -267,11 +267,31 @@ TEST_P(Rollout, WhatIsPinnedOrPurgedIsSoInTheShadowToo) {
   EXPECT_GT(seen.cache.evicted_total, 0u);
 }
 
+TEST_P(Rollout, WhatIsRetainedIsSoInTheShadowToo) {
+  const std::shared_ptr<Engine> engine = Open(EngineFor(4));
+  const auto observed = MakeSession(engine, Asked(Mode::kObserve, Budget(*engine, 5)));
+  const auto go = [](uint64_t, uint64_t) { return true; };
+  const auto retained = [&] { return observed->shadow()->observed().cache.retained_rows; };
+  ASSERT_TRUE(Append(*observed, Ids(50)).ok());
+  ASSERT_TRUE(observed->Append(Ids(30), RowUse::kRetainOnHost, go).ok());
+  ASSERT_TRUE(observed->Append(Ids(10), RowUse::kRetain, go).ok());
+  ASSERT_TRUE(Append(*observed, Ids(150)).ok());
+  EXPECT_GT(retained(), 0u);
+  EXPECT_EQ(observed->stats().retained_rows, 0u) << "it drops nothing";
+  ASSERT_TRUE(observed->Retain(20, 60, RowUse::kRetainOnHost, go).ok());
+  ASSERT_TRUE(observed->Release(0, 90, go).ok());
+  ASSERT_TRUE(Append(*observed, Ids(50)).ok());
+  EXPECT_EQ(retained(), 0u);
+  const Observed seen = observed->shadow()->observed();
+  EXPECT_TRUE(seen.status.ok()) << seen.status;
+  EXPECT_EQ(seen.tokens, 290u);
+}
+
 TEST_P(Rollout, ACancelLeavesBothAtTheSameToken) {
   const std::shared_ptr<Engine> engine = Open(EngineFor(2));
   const auto observed = MakeSession(engine, Asked(Mode::kObserve, Budget(*engine, 4)));
   EXPECT_TRUE(absl::IsCancelled(observed->Append(
-      Ids(300), false, [](uint64_t done, uint64_t) { return done < 3 * kChunk; })));
+      Ids(300), RowUse::kKeep, [](uint64_t done, uint64_t) { return done < 3 * kChunk; })));
   EXPECT_EQ(observed->tokens().size(), 3 * kChunk);
   EXPECT_EQ(observed->shadow()->observed().tokens, 3 * kChunk);
   ASSERT_TRUE(Append(*observed, Ids(60)).ok());
@@ -441,7 +461,8 @@ TEST_P(Rollout, BudgetsHoldAtEveryStepOfEverySession) {
       uint64_t least = std::numeric_limits<uint64_t>::max();
       for (int turn = 0; turn < 5; ++turn) {  // Past the context too.
         const std::vector<uint32_t> ids = RandomIds(random, 140, model_.vocab());
-        ASSERT_TRUE(session->Append(ids, false, [&](uint64_t, uint64_t) { return holds(); }).ok());
+        ASSERT_TRUE(
+            session->Append(ids, RowUse::kKeep, [&](uint64_t, uint64_t) { return holds(); }).ok());
         GenerateResult result;
         ASSERT_TRUE(
             session

@@ -221,7 +221,7 @@ TEST_P(SessionLimits, ACancelledPromptGoesOnFromWhereItStopped) {
   ASSERT_TRUE(Append(*whole, ids).ok());
   for (size_t done = 0; done < ids.size();) {
     const std::span<const uint32_t> rest = std::span<const uint32_t>(ids).subspan(done);
-    const absl::Status status = session->Append(rest, false, [&](uint64_t, uint64_t total) {
+    const absl::Status status = session->Append(rest, RowUse::kKeep, [&](uint64_t, uint64_t total) {
       return total <= 16;  // Ends every call after its first step, but for the last.
     });
     EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status;

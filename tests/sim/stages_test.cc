@@ -151,6 +151,42 @@ TEST_P(Stages, TheCapHoldsOnTheDeviceWhileRowsLeaveBothStages) {
   EXPECT_GT(world.engine->memory().host_used, 0u);
 }
 
+TEST_P(Stages, RowsOfBothStagesAreRetainedOnTheHost) {
+  const TinyModel model(kFiveLayers);
+  World world(model, GetParam());
+  ASSERT_NO_FATAL_FAILURE(OpenSplit(world));
+  const auto session = MakeSession(world.engine, "corm");
+  std::mt19937 random(3);
+  const auto go = [](uint64_t, uint64_t) { return true; };
+  const auto missing = [&] {  // Rows of tokens 20 to 59 that are not in the cache.
+    uint64_t rows = 0;
+    for (const std::vector<uint32_t>& positions : RowsOf(*session)) {
+      rows +=
+          40 - static_cast<uint64_t>(std::count_if(positions.begin(), positions.end(),
+                                                   [](uint32_t p) { return 20 <= p && p < 60; }));
+    }
+    return rows;
+  };
+  const auto append = [&](size_t count, RowUse use) {
+    ASSERT_TRUE(session->Append(RandomIds(random, count, model.vocab()), use, go).ok());
+    world.Check(*session);
+  };
+  append(20, RowUse::kKeep), append(40, RowUse::kRetainOnHost), append(390, RowUse::kKeep);
+  ASSERT_EQ(session->stats().rebased, 0u);
+  ASSERT_GT(missing(), 0u);
+  EXPECT_EQ(session->stats().retained_rows, missing());
+  world.faults->fail_in = 2;
+  append(40, RowUse::kKeep);
+  ASSERT_EQ(world.events.size(), 2u) << "the device was lost";
+  EXPECT_EQ(session->stats().retained_rows, missing());
+  for (uint32_t turn = 0; turn < 4; ++turn) append(250, RowUse::kKeep);
+  EXPECT_GT(session->stats().rebased, 1u);
+  EXPECT_GT(session->stats().retained_rows, 0u);
+  EXPECT_EQ(session->stats().host_rows, session->stats().retained_rows);
+  ASSERT_TRUE(session->Recall(RandomIds(random, 20, model.vocab()), go).ok());
+  world.Check(*session);
+}
+
 TEST_P(Stages, ADeviceWithLittleMemoryIsAsGoodAsCapped) {
   const TinyModel model(kFiveLayers);
   World capped(model, GetParam());
@@ -195,7 +231,7 @@ TEST_P(Stages, ABudgetIsSharedAmongThem) {
   std::mt19937 random(2);
   for (uint32_t turn = 0; turn < 4; ++turn) {
     ASSERT_TRUE(session
-                    ->Append(RandomIds(random, 90, model.vocab()), false,
+                    ->Append(RandomIds(random, 90, model.vocab()), RowUse::kKeep,
                              [&](uint64_t, uint64_t) {
                                EXPECT_LE(session->stats().bytes, asked.kv_budget_bytes);
                                return true;

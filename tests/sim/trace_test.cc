@@ -80,7 +80,7 @@ class Trace {
   void Step() {
     Slot& slot = sessions_[Below(static_cast<uint32_t>(sessions_.size()))];
     if (slot.session == nullptr) return Create(slot);
-    switch (Below(20)) {
+    switch (Below(23)) {
       case 0: return Destroy(slot);
       case 1: return Reset(slot);
       case 2:
@@ -97,6 +97,9 @@ class Trace {
       case 16: return DoPin(slot);
       case 17: return DoUnpin(slot);
       case 18: return DoPurge(slot);
+      case 20:
+      case 21: return DoRetain(slot);
+      case 22: return DoRelease(slot);
       default: return DoGenerate(slot);
     }
   }
@@ -156,14 +159,16 @@ class Trace {
     uint32_t step = 0;
     uint64_t last_done = 0;
     slot.session->ClearCancel();
-    const absl::Status status = slot.session->Append(ids, pin, [&](uint64_t done, uint64_t total) {
-      EXPECT_GT(done, last_done);
-      EXPECT_EQ(total, ids.size());
-      last_done = done;
-      CheckInvariants(*engine_, pointers_);
-      if (++step == steps && steps == 2) slot.session->Cancel();  // From inside, as from anywhere.
-      return step != steps || steps == 2;
-    });
+    const absl::Status status = slot.session->Append(
+        ids, pin ? RowUse::kPin : RowUse::kKeep, [&](uint64_t done, uint64_t total) {
+          EXPECT_GT(done, last_done);
+          EXPECT_EQ(total, ids.size());
+          last_done = done;
+          CheckInvariants(*engine_, pointers_);
+          if (++step == steps && steps == 2)
+            slot.session->Cancel();  // From inside, as from anywhere.
+          return step != steps || steps == 2;
+        });
     Judge(slot, status, ids, step != 0 && step == steps);
   }
 
@@ -224,8 +229,28 @@ class Trace {
     what_ = absl::StrCat("unpin ", from, " to ", to);
     ReadAgain(slot,
               [&](Session::Progress progress) { return slot.session->Unpin(from, to, progress); });
-    if (from < to && to <= slot.log.size()) {
+    if (from < to && to <= slot.log.size() && slot.session->UseOf(from, to) <= RowUse::kPin) {
       ASSERT_FALSE(slot.session->pins().Touches(from, to));
+    }
+  }
+
+  void DoRetain(Slot& slot) {
+    const auto [from, to] = Range(slot);
+    const RowUse how = Below(3) == 0 ? RowUse::kRetain : RowUse::kRetainOnHost;
+    what_ = absl::StrCat("retain ", from, " to ", to, " as ", static_cast<int>(how));
+    ReadAgain(slot, [&](Session::Progress progress) {
+      return slot.session->Retain(from, to, how, progress);
+    });
+  }
+
+  void DoRelease(Slot& slot) {
+    const auto [from, to] = Range(slot);
+    what_ = absl::StrCat("release ", from, " to ", to);
+    ReadAgain(slot, [&](Session::Progress progress) {
+      return slot.session->Release(from, to, progress);
+    });
+    if (from < to && to <= slot.log.size()) {
+      ASSERT_LE(slot.session->UseOf(from, to), RowUse::kPin);
     }
   }
 
@@ -274,11 +299,12 @@ class Trace {
       CheckInvariants(*engine_, pointers_);
       return ++step != steps;
     });
-    ASSERT_TRUE(status.ok() || absl::IsInvalidArgument(status) ||
-                absl::IsResourceExhausted(status) || (absl::IsCancelled(status) && step == steps))
+    const bool is_refused = absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status);
+    ASSERT_TRUE(status.ok() || is_refused || absl::IsResourceExhausted(status) ||
+                (absl::IsCancelled(status) && step == steps))
         << status;
     if (status.ok() && step > 0) slot.is_behind = false;
-    if (!status.ok() && !absl::IsInvalidArgument(status)) slot.is_behind = true;
+    if (!status.ok() && !is_refused) slot.is_behind = true;
     Note(status, slot.session->tokens());
   }
 
@@ -365,7 +391,7 @@ class Trace {
       if (!slot.is_behind) {
         ASSERT_GE(read + 1, slot.log.size());
       }
-      if (stats.rebased == 0) CheckPins(*slot.session, static_cast<size_t>(read));
+      if (stats.rebased == 0) CheckStaying(*slot.session, static_cast<size_t>(read));
       const uint64_t budget = slot.session->options().kv_budget_bytes;
       ASSERT_TRUE(budget == 0 || stats.bytes <= budget) << stats.bytes << " of " << budget;
       if (const Shadow* shadow = slot.session->shadow(); shadow != nullptr) {
@@ -382,8 +408,10 @@ class Trace {
     }
   }
 
-  /// Tokens that are pinned have a row in every head once they are read.
-  void CheckPins(const Session& session, size_t read) {
+  /// Tokens that are pinned have a row in every head once they are read; those that are retained on
+  /// the host there or here.
+  void CheckStaying(const Session& session, size_t read) {
+    uint64_t missing = 0;
     for (uint32_t h = 0; h < session.engine().plan().geometry.heads(); ++h) {
       const std::vector<uint32_t> positions = *session.ResidentPositions(h);
       for (const auto& [first, last] : session.pins().list()) {
@@ -392,7 +420,14 @@ class Trace {
               << "token " << at << " of head " << h;
         }
       }
+      for (const auto& [first, last] : session.retained_on_host().list()) {
+        for (size_t at = first; at < std::min(last, read); ++at) {
+          missing += std::binary_search(positions.begin(), positions.end(), at) ? 0 : 1;
+        }
+      }
     }
+    ASSERT_EQ(missing, session.stats().retained_rows);
+    if (missing > 0) ++outcomes_["on the host"];
   }
 
   void Note(const absl::Status& status, const std::vector<uint32_t>& tokens) {
@@ -435,7 +470,7 @@ TEST_P(Traces, HoldEveryPromiseAtEveryStep) {
   for (const char* code : {"OK", "CANCELLED", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED", "observed"}) {
     EXPECT_GT(outcomes[code], 0u) << code;
   }
-  for (const char* way : {"from copies", "read again", "shadow ended"}) {
+  for (const char* way : {"from copies", "read again", "shadow ended", "on the host"}) {
     EXPECT_TRUE(outcomes[way] > 0 || !is_fast) << way;
   }
   EXPECT_GT(outcomes["OK"], outcomes["RESOURCE_EXHAUSTED"]);

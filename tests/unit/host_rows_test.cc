@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <random>
 
 #include "gtest/gtest.h"
@@ -157,6 +158,56 @@ TEST(HostRows, TheOldestOfAHeadGoWhenTheBytesAreUsedUp) {
   drained.Take(0, page, 0);
   EXPECT_EQ(pages.Position(page, 0), 32u);
   rows.Clear();
+  EXPECT_TRUE(rows.is_complete());
+}
+
+TEST(HostRows, WhatIsRetainedStaysBesideTheLimits) {
+  const KvGeometry geometry = Geometry(DType::kF16, DType::kF16, 32, 2);
+  const uint64_t page_bytes = KvPageLayout(geometry).page_bytes;
+  Pages pages(geometry);
+  HostRows rows(geometry, {.bytes_most = page_bytes, .seconds_most = 10.0});
+  rows.Retain(10, 60);
+  EXPECT_EQ(rows.retained_most(), 50u);
+  std::vector<std::byte> page = pages.Random();
+  for (uint32_t head = 0; head < 2; ++head) {
+    for (uint32_t i = 0; i < 100; ++i) {
+      pages.SetPosition(&page, 0, i);
+      rows.Add(head, page, 0, 1.0);
+    }
+  }
+  EXPECT_EQ(rows.kept_rows(), 100u);
+  EXPECT_EQ(rows.kept_bytes(), 4 * page_bytes);
+  EXPECT_EQ(rows.rows(), 100u + 50 % kPageRows) << "of the first head, the newest others";
+  EXPECT_EQ(rows.bytes(), 5 * page_bytes);
+  EXPECT_FALSE(rows.is_complete());
+  rows.Expire(20.0);
+  rows.Discard();
+  EXPECT_EQ(rows.rows(), 100u);
+  EXPECT_EQ(rows.count(0), 50u);
+  std::vector<uint32_t> want(50);
+  std::iota(want.begin(), want.end(), 10);
+  EXPECT_EQ(rows.Positions(1), want);
+
+  // Looked through and given back they are what they were.
+  rows.Drain().Return(&rows);
+  EXPECT_EQ(rows.kept_rows(), 100u);
+  // Ordinary again, and as old as they are: for all there is not room.
+  rows.Release(20, 70);
+  rows.Sort();
+  EXPECT_EQ(rows.kept_rows(), 20u);
+  EXPECT_EQ(rows.rows(), 20u + 40 % kPageRows);
+  rows.Expire(11.0);
+  EXPECT_EQ(rows.rows(), 20u);
+  // Copies that are there are retained from then on.
+  pages.SetPosition(&page, 0, 99);
+  rows.Add(0, page, 0, 20.0);
+  rows.Retain(99, 100);
+  rows.Sort();
+  rows.Expire(100.0);
+  EXPECT_EQ(rows.kept_rows(), 21u);
+  rows.Clear();
+  EXPECT_EQ(rows.bytes(), 0u);
+  EXPECT_EQ(rows.retained_most(), 0u);
   EXPECT_TRUE(rows.is_complete());
 }
 

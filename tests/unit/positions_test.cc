@@ -40,19 +40,21 @@ TEST(Positions, TheWindowIsTheWidestThatLeavesTheRest) {
   for (int i = 0; i < 300; ++i) {
     const uint32_t next = 1 + static_cast<uint32_t>(random() % 200);
     const uint32_t most = static_cast<uint32_t>(random() % (next + 1));
+    const uint32_t free = i % 2 == 0 ? 0 : static_cast<uint32_t>(random() % 50);
     const Heads heads = RandomHeads(random, next);
-    const PositionMove move = MoveWindow(heads, next, most);
+    const PositionMove move =
+        MoveWindow(heads, {.next_position = next, .most = most, .free = free});
     uint32_t from = 0;
-    while (from < next && MostBefore(heads, from) + next - from > most) ++from;
+    while (from < next && free + MostBefore(heads, from) + next - from > most) ++from;
     EXPECT_EQ(move.window_from, from);
-    EXPECT_EQ(move.window_at, MostBefore(heads, from));
+    EXPECT_EQ(move.window_at, free + MostBefore(heads, from));
     EXPECT_EQ(move.next_position, move.window_at + next - from);
   }
 }
 
 TEST(Positions, WithoutAWindowRowsAreNeighbours) {
   const Heads heads = {{0, 5, 9}, {2, 3, 4, 8, 11}, {}};
-  const PositionMove move = MoveWindow(heads, 12, 0);
+  const PositionMove move = MoveWindow(heads, {.next_position = 12});
   EXPECT_EQ(move.window_from, 12u);
   EXPECT_EQ(move.window_at, 5u);
   EXPECT_EQ(move.next_position, 5u);
@@ -60,7 +62,7 @@ TEST(Positions, WithoutAWindowRowsAreNeighbours) {
 
 TEST(Positions, WhatFitsStaysWhereItIs) {
   const Heads heads = {{0, 5, 9}};
-  const PositionMove move = MoveWindow(heads, 12, 12);
+  const PositionMove move = MoveWindow(heads, {.next_position = 12, .most = 12});
   EXPECT_EQ(move.window_from, move.window_at);
   EXPECT_EQ(move.next_position, 12u);
 }

@@ -48,6 +48,12 @@ TEST(TokenRanges, AreTheSetOfTheirPlaces) {
       ASSERT_EQ(ranges.Covers(from, to), in == to - from);
       ASSERT_EQ(ranges.Touches(from, to), in > 0);
       ASSERT_EQ(ranges.Contains(from), places.count(from) == 1);
+      size_t within = 0;
+      for (const auto& [first, last] : ranges.Within(from, to)) {
+        ASSERT_TRUE(first < last && ranges.Covers(first, last) && from <= first && last <= to);
+        within += last - first;
+      }
+      ASSERT_EQ(within, in);
     }
   }
 }

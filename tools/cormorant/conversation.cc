@@ -19,6 +19,8 @@ const char kChatHelp[] =
     "/save FILE   write the conversation as JSON messages\n"
     "/load FILE   forget this conversation and go on with a saved one\n"
     "/pin [N]     never drop message N, counted from 1, or the last one; /unpin [N] lets it go\n"
+    "/retain [N]  nor let message N be purged; /retain-host [N]: its rows may wait on the host;\n"
+    "             /release [N] makes it one like others\n"
     "/purge [N]   erase message N, or the last one, and read the others again without it\n"
     "/audit       what was dropped, when and why, as JSON (with --audit)\n"
     "/reset       forget this conversation\n"
@@ -28,8 +30,37 @@ const char kChatHelp[] =
 
 namespace {
 
-constexpr const char* kCommands[] = {"/help",  "/stats", "/save",  "/load", "/pin", "/unpin",
-                                     "/purge", "/audit", "/reset", "/quit", "/exit"};
+constexpr const char* kCommands[] = {"/help",  "/stats",  "/save",        "/load",    "/pin",
+                                     "/unpin", "/retain", "/retain-host", "/release", "/purge",
+                                     "/audit", "/reset",  "/quit",        "/exit"};
+
+/// Commands that change what becomes of a message, and what they say then.
+struct Keeping {
+  const char* name;
+  const char* said;
+  corm_status (*change)(corm_session* session, size_t from, size_t to, corm_progress_fn on_progress,
+                        void* user);
+};
+constexpr Keeping kKeepings[] = {
+    {"/pin", "is never dropped", &corm_session_pin},
+    {"/unpin", "may be dropped", &corm_session_unpin},
+    {"/retain", "is retained",
+     [](corm_session* session, size_t from, size_t to, corm_progress_fn fn, void* user) {
+       return corm_session_retain(session, from, to, CORM_RETAIN_RESIDENT, fn, user);
+     }},
+    {"/retain-host", "is retained on the host",
+     [](corm_session* session, size_t from, size_t to, corm_progress_fn fn, void* user) {
+       return corm_session_retain(session, from, to, CORM_RETAIN_ON_HOST, fn, user);
+     }},
+    {"/release", "is retained no more", &corm_session_release},
+};
+
+const Keeping* FindKeeping(const std::string& name) {
+  for (const Keeping& keeping : kKeepings) {
+    if (name == keeping.name) return &keeping;
+  }
+  return nullptr;
+}
 
 /// "of 8.0 MiB" or "no KV cap". A budget that is in use counts as one.
 std::string CapText(const corm_memory_stats& memory, const corm_kv_stats& kv, uint64_t budget) {
@@ -58,7 +89,8 @@ Conversation::Conversation(const ConversationOptions& options, const OutputOptio
 void Conversation::Start() {
   Check(corm_session_reset(session_.get()));
   if (options_.system.empty()) return;
-  Check(corm_session_add_message(session_.get(), "system", options_.system.c_str()));
+  Check(corm_session_add_message_with(session_.get(), "system", options_.system.c_str(),
+                                      PromptFlags(options_.cache)));
 }
 
 Conversation::Next Conversation::Play(const std::string& line) {
@@ -82,7 +114,7 @@ Conversation::Next Conversation::Command(const std::string& name, const std::str
       std::fputs(kChatHelp, stderr);
     } else if (name == "/stats") {
       PrintStats();
-    } else if (name == "/pin" || name == "/unpin" || name == "/purge") {
+    } else if (FindKeeping(name) != nullptr || name == "/purge") {
       OnMessage(name, argument);
     } else if (name == "/audit") {
       std::fprintf(stderr, "%s\n", AuditJson(session_.get()).dump().c_str());
@@ -125,11 +157,11 @@ void Conversation::OnMessage(const std::string& name, const std::string& number)
   }
   size_t from = 0, to = 0;
   Check(corm_session_get_message_range(session_.get(), chosen - 1, &from, &to));
-  const auto change = name == "/pin" ? &corm_session_pin : &corm_session_unpin;
-  Check(change(session_.get(), from, to, &Progress::OnProgress, &progress));
+  const Keeping& keeping = *FindKeeping(name);
+  Check(keeping.change(session_.get(), from, to, &Progress::OnProgress, &progress));
   progress.Clear();
   std::fprintf(stderr, "Message %zu, %s tokens, %s.\n", chosen, FormatCount(to - from).c_str(),
-               name == "/pin" ? "is never dropped" : "may be dropped");
+               keeping.said);
 }
 
 Conversation::Next Conversation::Turn(const std::string& text) {
@@ -232,7 +264,10 @@ void Conversation::PrintStats() const {
   line("rows dropped",
        FormatCount(kv.evicted_total) + ", by the cap alone " + FormatCount(kv.evicted_forced));
   if (kv.host_bytes > 0) {
-    line("copies on host", FormatCount(kv.host_rows) + " rows, " + FormatBytes(kv.host_bytes));
+    const std::string retained =
+        kv.retained_rows > 0 ? ", retained " + FormatCount(kv.retained_rows) : "";
+    line("copies on host",
+         FormatCount(kv.host_rows) + " rows, " + FormatBytes(kv.host_bytes) + retained);
   }
   line("re-based", FormatCount(kv.rebased) + " times");
   if (std::strcmp(kv.mode, "observe") == 0) PrintObserved();

@@ -231,14 +231,16 @@ void AddRetentionOptions(CLI::App& command, CacheOptions& options) {
       .add_option_function<std::string>(
           "--pin-prompt",
           [&options](const std::string& choice) {
-            options.pin_prompt = choice == "on";
+            options.pin_prompt = choice;
             options.pin_prompt_given = true;
           },
-          "Never drop the system prompt; with --raw, and if given, never drop the prompt")
+          "Never drop the system prompt; retain: nor let it be purged; host: nor that, but its "
+          "rows "
+          "may wait on the host; with --raw, and if given, the same of the prompt")
       ->expected(0, 1)
       ->default_str("on")
-      ->type_name("on|off")
-      ->check(CLI::IsMember({"on", "off"}).description(""))
+      ->type_name("on|off|retain|host")
+      ->check(CLI::IsMember({"on", "off", "retain", "host"}).description(""))
       ->group(kCacheGroup);
 }
 
@@ -396,6 +398,11 @@ EnginePtr OpenEngine(const EngineOptions& options, const OutputOptions& output) 
   return EnginePtr(engine);
 }
 
+uint32_t PromptFlags(const CacheOptions& options) {
+  if (options.pin_prompt == "retain") return CORM_MESSAGE_RETAIN;
+  return options.pin_prompt == "host" ? CORM_MESSAGE_RETAIN_ON_HOST : 0;
+}
+
 SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   corm_session_options api;
   corm_session_options_init(&api);
@@ -413,7 +420,7 @@ SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options) {
   if (!options.head_budget.empty()) api.head_budget = options.head_budget.c_str();
   api.head_weights = options.head_weights.data();
   api.head_weight_count = options.head_weights.size();
-  api.pin_system_prompt = options.pin_prompt ? 1 : 0;
+  api.pin_system_prompt = options.pin_prompt == "on" ? 1 : 0;
   api.recall = options.recall_compared ? CORM_RECALL_COMPARED
                : options.recall        ? CORM_RECALL_ALWAYS
                                        : CORM_RECALL_NEVER;

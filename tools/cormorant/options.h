@@ -57,7 +57,7 @@ struct CacheOptions {
   double host_copy_seconds = 3600.0;
   bool zero_pages = false;
   uint32_t audit = 0;
-  bool pin_prompt = true;
+  std::string pin_prompt = "on";  // Or "off", "retain", "host".
   bool pin_prompt_given = false;
   uint64_t budget_bytes = 0;
   std::string mode = "on";
@@ -113,6 +113,8 @@ void PrepareMode(const CacheOptions& cache, EngineOptions& engine);
 /// Loads the model, with progress on a terminal. A cap that is too small throws kCapTooSmall.
 EnginePtr OpenEngine(const EngineOptions& options, const OutputOptions& output);
 SessionPtr OpenSession(corm_engine* engine, const CacheOptions& options);
+/// CORM_MESSAGE_* of the system prompt, beside what the session's options do with it.
+uint32_t PromptFlags(const CacheOptions& options);
 TokenizerPtr TokenizerOf(const corm_engine* engine);
 /// The vocabulary of a model file; weights are not read.
 TokenizerPtr OpenTokenizer(const std::string& model);

@@ -123,6 +123,8 @@ Json KvJson(const corm_session* session, uint32_t layers) {
               {"rebased", stats.rebased},
               {"host_rows", stats.host_rows},
               {"host_bytes", stats.host_bytes},
+              {"retained_rows", stats.retained_rows},
+              {"retained_bytes", stats.retained_bytes},
               {"next_position", stats.next_position},
               {"mode", stats.mode},
               {"per_layer", rows}};

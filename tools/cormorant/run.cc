@@ -26,13 +26,14 @@ Answer RunRaw(corm_engine* engine, corm_session* session, const RunOptions& opti
   const TokenizerPtr tokenizer = TokenizerOf(engine);
   const std::vector<uint32_t> ids = Encode(tokenizer.get(), prompt, CORM_ENCODE_BOS);
   if (ids.empty()) throw Failure(kFailed, "the prompt has no tokens; give some text");
-  const bool pin = options.cache.pin_prompt_given && options.cache.pin_prompt;
+  const bool pin = options.cache.pin_prompt_given && options.cache.pin_prompt == "on";
+  const uint32_t flags = pin ? uint32_t{CORM_APPEND_PIN} : PromptFlags(options.cache);
   const auto start = std::chrono::steady_clock::now();
   {
     Progress progress(*streaming.output, "reading the prompt");
     const InterruptScope scope;
-    Check(corm_session_append(session, ids.data(), ids.size(), pin ? CORM_APPEND_PIN : 0,
-                              &Progress::OnProgress, &progress));
+    Check(corm_session_append(session, ids.data(), ids.size(), flags, &Progress::OnProgress,
+                              &progress));
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   Answer answer = Continue(session, options.sampling, streaming);
@@ -51,7 +52,8 @@ int Run(const RunOptions& options, const OutputOptions& output) {
     answer = RunRaw(engine.get(), session.get(), options, prompt, streaming);
   } else {
     if (!options.system.empty()) {
-      Check(corm_session_add_message(session.get(), "system", options.system.c_str()));
+      Check(corm_session_add_message_with(session.get(), "system", options.system.c_str(),
+                                          PromptFlags(options.cache)));
     }
     Check(corm_session_add_message(session.get(), "user", prompt.c_str()));
     answer = Reply(session.get(), options.sampling, streaming);

@@ -79,15 +79,15 @@ enum {
   CORM_EVENT_DEVICE_RESTORED = 1, /* Opened again. Sessions read their tokens again and go on. */
   CORM_EVENT_HOST_FALLBACK = 2,   /* It stayed away: from here on the CPU computes. */
   CORM_EVENT_MEMORY_SHORT = 3,    /* Other programs have taken device memory planned with. */
-  CORM_EVENT_RECALLED = 4,  /* A recall has looked through the copies on the host. */
+  CORM_EVENT_RECALLED = 4,        /* A recall has looked through the copies on the host. */
   CORM_EVENT_READ_AGAIN = 5, /* A recall has read a session's tokens again, for want of copies. */
   CORM_EVENT_RETURNED = 6, /* An answer needs what was dropped before: without a recall it would go
                               on differently (CORM_RECALL_COMPARED). */
   /* After that, where rows leave on their own account, without a cap: */
   CORM_EVENT_FROZEN = 7,  /* They do not for the next 512 tokens. */
   CORM_EVENT_RELAXED = 8, /* It happened again in these: they stay twice as long from now on. */
-  CORM_EVENT_DEGRADED = 9 /* What was dropped cannot come back for a question: not all of it has
-                             copies, and reread_most forbids to read so much again. */
+  CORM_EVENT_DEGRADED = 9 /* Not all that was dropped can come back for a question: not all of it
+                             has copies, and reread_most forbids to read so much again. */
 };
 typedef struct corm_event {
   size_t struct_size;
@@ -259,12 +259,12 @@ typedef struct corm_session_options {
   int pin_system_prompt;  /* Default 1: a system message at the start is never dropped. */
   int32_t reach;          /* Steps for which each doubling of a share past c/t is remembered longer;
                              -1 (default): the policy's own. Below 4096. */
-  const char* head_budget; /* Heads that share room: "session", "layer", "head"; NULL: the policy's
-                              own. */
-  int32_t fade;            /* Steps of being remembered that each position of distance from an
-                              important row costs its neighbours; 0: neighbours have nothing of it;
-                              -1 (default): the policy's own. Below 4096. */
-  int recall; /* CORM_RECALL_*; default CORM_RECALL_NEVER. */
+  const char* head_budget;  /* Heads that share room: "session", "layer", "head"; NULL: the policy's
+                               own. */
+  int32_t fade;             /* Steps of being remembered that each position of distance from an
+                               important row costs its neighbours; 0: neighbours have nothing of it;
+                               -1 (default): the policy's own. Below 4096. */
+  int recall;               /* CORM_RECALL_*; default CORM_RECALL_NEVER. */
   uint64_t host_copy_bytes; /* Host memory for copies of dropped rows, which a recall then need not
                                compute again; 0 (default): none are made. The oldest go first. */
   double host_copy_seconds; /* A copy is overwritten and freed after so long, when the session is
@@ -292,7 +292,8 @@ typedef struct corm_session_options {
    * version. */
   const char* key;
   /* A recall for want of copies reads no more tokens again than this; default UINT64_MAX. Where it
-   * would have to, the answer is given without, and says so (`degraded`). */
+   * would have to, it looks through what copies there are, of retained rows at least, and says so
+   * (`degraded`). */
   uint64_t reread_most;
   /* What becomes of positions when the next would pass the context. "rebased": each head is cut to
    * at most half of the context, and the rows that are left become neighbours. "windowed": the
@@ -318,14 +319,19 @@ CORM_API void corm_session_options_init(corm_session_options* options);
 CORM_API corm_status corm_session_create(corm_engine* engine, const corm_session_options* options,
                                          corm_session** session);
 CORM_API void corm_session_destroy(corm_session* session);
-/* Forgets everything but the audit: an empty session with the same options. */
+/* Forgets everything but the audit, retained tokens too: an empty session with the same options. */
 CORM_API corm_status corm_session_reset(corm_session* session);
 /* Makes a running call on this session end with CORM_CANCELLED after its current step. */
 CORM_API void corm_session_cancel(corm_session* session);
 
-enum { CORM_APPEND_PIN = 1 /* These tokens are never dropped. */ };
+enum {
+  CORM_APPEND_PIN = 1,           /* These tokens are never dropped. */
+  CORM_APPEND_RETAIN = 2,        /* They are retained, resident, ... */
+  CORM_APPEND_RETAIN_ON_HOST = 4 /* ... or on the host (corm_session_retain()). */
+};
 /* Reads tokens into the session. With policy "none", tokens that do not fit are refused before any
- * is read. A cancelled call keeps the tokens of the steps that were done. */
+ * is read. A cancelled call keeps the tokens of the steps that were done. `flags` is one of
+ * CORM_APPEND_* or 0; what cannot be retained is refused, as corm_session_retain() does. */
 CORM_API corm_status corm_session_append(corm_session* session, const uint32_t* ids, size_t count,
                                          uint32_t flags, corm_progress_fn on_progress, void* user);
 
@@ -343,7 +349,8 @@ typedef struct corm_recall_result {
   uint64_t copied_rows; /* Rows from copies that the question gave their share of attention. */
   double copied_share;  /* What they had of its attention in the head where it was most; can be
                            above 1 where several queries of the question look. */
-  int32_t degraded;     /* Non-zero: none of this could be done (reread_most). */
+  int32_t degraded;     /* Non-zero: not all has copies, and it could not be read (reread_most);
+                           from_copies says whether those that there are were looked through. */
 } corm_recall_result;
 CORM_API void corm_recall_result_init(corm_recall_result* result);
 /* Brings back to the cache what `ids`, a question about to be appended, attends to among what was
@@ -356,37 +363,6 @@ CORM_API void corm_recall_result_init(corm_recall_result* result);
 CORM_API corm_status corm_session_recall(corm_session* session, const uint32_t* ids, size_t count,
                                          corm_progress_fn on_progress, void* user,
                                          corm_recall_result* result);
-
-/* Tokens [from, to) of the session, places counted from 0, are never dropped from now on. This is
- * done at once where their rows are all in the cache and positions were never moved (`rebased` 0);
- * else all tokens are read again, which takes as long as it says. When that is cancelled they are
- * pinned, and the next call reads the rest. CORM_RESOURCE_EXHAUSTED, with nothing changed, when
- * pinned tokens, `recent` and a step would not fit a head under the cap. CORM_INVALID_ARGUMENT when
- * they are none of the session's tokens. */
-CORM_API corm_status corm_session_pin(corm_session* session, size_t from, size_t to,
-                                      corm_progress_fn on_progress, void* user);
-/* The opposite: they may leave again, as if they had just been read. `sinks` stay. */
-CORM_API corm_status corm_session_unpin(corm_session* session, size_t from, size_t to,
-                                        corm_progress_fn on_progress, void* user);
-/* Forgets tokens from `to` on, so that others can follow in their place: a question put in another
- * way, an answer given once more. Takes no time as long as nothing was dropped since they were
- * read; else the tokens before are read again. Messages from there on are erased; where `to` is
- * within a message the call is refused with CORM_FAILED_PRECONDITION. When it is cancelled, the
- * next call reads the rest. What was dropped stays dropped. */
-CORM_API corm_status corm_session_rewind(corm_session* session, size_t to,
-                                         corm_progress_fn on_progress, void* user);
-/* Erases tokens [from, to) of the session, and all that came of them. Later tokens move down in the
- * session; overwritten are its tokens, logits and copies of rows on the host, and on the device its
- * pages, free pages and the working memory. The other tokens are then read again, for their rows
- * had seen those that are gone: afterwards the session is one that never read them. When it is
- * cancelled or fails on the way, everything is erased and the next call reads the rest; after
- * CORM_UNAVAILABLE bytes may be left in a device that was lost. Messages whose tokens are all in
- * the range are erased too; where a message is in it by a part the call is refused with
- * CORM_FAILED_PRECONDITION, for its text would stay. Out of reach are memory that the process or a
- * driver freed before (zero_pages leaves nothing of the device's in it), what the application
- * holds, and text that was generated with them in view. */
-CORM_API corm_status corm_session_purge(corm_session* session, size_t from, size_t to,
-                                        corm_progress_fn on_progress, void* user);
 
 typedef struct corm_generate_options {
   size_t struct_size;
@@ -449,23 +425,6 @@ CORM_API corm_status corm_session_generate(corm_session* session,
  * reads it. */
 CORM_API corm_status corm_session_add_message(corm_session* session, const char* role,
                                               const char* content);
-enum { CORM_MESSAGE_PIN = 1 /* The tokens it becomes are never dropped. */ };
-/* As corm_session_add_message(); `flags` are CORM_MESSAGE_*. A pinned message stays pinned when the
- * conversation is read again from the start. corm_session_reply() fails with
- * CORM_RESOURCE_EXHAUSTED when it cannot be pinned as corm_session_pin() says; then
- * corm_session_purge_message() takes it back. */
-CORM_API corm_status corm_session_add_message_with(corm_session* session, const char* role,
-                                                   const char* content, uint32_t flags);
-/* Tokens [*from, *to) that message `index`, counted from 0 as in corm_session_get_messages(),
- * became with what the chat template puts around it. CORM_FAILED_PRECONDITION while it is not read,
- * and where the template renders it in one piece with another. */
-CORM_API corm_status corm_session_get_message_range(const corm_session* session, size_t index,
-                                                    size_t* from, size_t* to);
-/* Erases a message and its tokens, as corm_session_purge() does; messages after it move down. Where
- * the template renders those that are left in another way than they were read, all tokens are
- * erased and the next reply reads the messages anew. */
-CORM_API corm_status corm_session_purge_message(corm_session* session, size_t index,
-                                                corm_progress_fn on_progress, void* user);
 /* Reads the messages added since the last reply through the model's chat template, then generates
  * the assistant's answer and adds it to the conversation. When the call fails before the first
  * token the messages stay pending. */
@@ -490,10 +449,12 @@ typedef struct corm_kv_stats {
   uint64_t host_bytes;     /* ... and what they take. */
   uint64_t returned_total; /* Rows that came back from copies; rows that are resident are those
                               read, less evicted_total, plus these. */
-  const char* mode; /* "off", "observe" or "on": what "canary" came to. Always valid. */
-  int32_t frozen;   /* Non-zero: rows leave for room only, for a while (CORM_EVENT_FROZEN). */
-  uint32_t relaxed; /* Doublings of the age at which rows leave (CORM_EVENT_RELAXED). */
-  uint32_t adjusted; /* Times the controller set the policy's options anew. */
+  const char* mode;        /* "off", "observe" or "on": what "canary" came to. Always valid. */
+  int32_t frozen;         /* Non-zero: rows leave for room only, for a while (CORM_EVENT_FROZEN). */
+  uint32_t relaxed;       /* Doublings of the age at which rows leave (CORM_EVENT_RELAXED). */
+  uint64_t retained_rows; /* Of host_rows and host_bytes, what is retained there, beside the */
+  uint64_t retained_bytes; /* limits of host_copy_bytes and host_copy_seconds. */
+  uint32_t adjusted;       /* Times the controller set the policy's options anew. */
 } corm_kv_stats;
 CORM_API void corm_kv_stats_init(corm_kv_stats* stats);
 CORM_API corm_status corm_session_get_stats(const corm_session* session, corm_kv_stats* stats);
@@ -508,15 +469,6 @@ CORM_API corm_status corm_session_get_positions(const corm_session* session, uin
                                                 uint32_t kv_head, uint32_t* positions,
                                                 size_t capacity, size_t* count);
 
-/* What was dropped, when and why, oldest first; never text:
- * {"capacity": ..., "forgotten": records that had to make room for newer ones,
- *  "records": [{"step": tokens seen by then, "layer": ..., "kv_head": ..., "cause": ...,
- *               "rebased": times positions had been moved, "positions": [[first, last], ...]}]}
- * Without layer and kv_head a record is about all heads. Positions are as in
- * corm_session_get_positions(). Causes: "natural", "forced" (by the cap), "rebase"; and of whole
- * caches that were read again, "recall", "pin", "lost" (with the device); "purge", whose positions
- * are places of tokens in the session before it; "reset", "rewind". */
-CORM_API corm_status corm_session_get_audit(const corm_session* session, char** json);
 /* What dropping rows would have done to a session in mode "observe". "Full" is the session itself,
  * "kept" the cache that drops. Their next-token distributions are compared after every generated
  * token; of tokens that are read, after each with the engine's all_logits, else after the last of
@@ -559,5 +511,8 @@ CORM_API corm_status corm_policies(char** json);
 #ifdef __cplusplus
 }
 #endif
+
+/* What stays whatever happens, what is erased, and what was dropped. */
+#include "cormorant/retention.h"
 
 #endif /* CORMORANT_CORMORANT_H_ */
