@@ -370,8 +370,7 @@ class Chat(CliTest):
         last = json.loads(done.stdout.decode().splitlines()[-1])
         self.assertEqual(last["kv"]["retained_rows"], last["kv"]["host_rows"])
         result = self.json("run", "-m", MODEL, "--raw", "-f", self.file("t", TEXT * 3), "-n", 2,
-                           "--temp", 0, "--kv-cap", "6M", "--kv-type", "q8_0", "--pin-prompt",
-                           "host")
+                           "--json", "--kv-cap", "6M", "--kv-type", "q8_0", "--pin-prompt", "host")
         self.assertGreater(result["kv"]["retained_rows"], 0)
         self.assertGreater(result["kv"]["retained_bytes"], 0)
         self.fails(2, ["--pin-prompt"], "run", "-m", MODEL, "-p", "Hello", "--pin-prompt", "maybe")

@@ -234,8 +234,7 @@ void AddRetentionOptions(CLI::App& command, CacheOptions& options) {
             options.pin_prompt = choice;
             options.pin_prompt_given = true;
           },
-          "Never drop the system prompt; retain: nor let it be purged; host: nor that, but its "
-          "rows "
+          "Never drop the system prompt; retain: nor purge it; host: do not purge it, but its rows "
           "may wait on the host; with --raw, and if given, the same of the prompt")
       ->expected(0, 1)
       ->default_str("on")
