@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""What a policy costs in decode: under a cap, beside a cache without policy that holds as many rows.
+
+    tools/bench/policy_cost.py -m MODEL.gguf [--depth 8000] [--cap-share 0.25] [--kv-type q8_0]
+                               [--generate 128] [--rounds 7] [--threads 2] [--policy corm]
+
+Three tests, once each in a round, so that what else the machine does meets all of them: without a
+policy, as many rows in the cache as the policy leaves; with the policy under a cap that is not
+reached; with the policy, rows leaving all the time. The cost of a round is the time of a token over
+that without policy, less 1; printed are medians over rounds, with the least and the greatest.
+"""
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+
+ROOT = __file__.rsplit("/tools/", 1)[0]
+
+
+def bench(options, depth, extra):
+    """The figures of one run, as `cormorant bench --json` has them."""
+    command = [options.cormorant, "bench", "-m", options.model, "-p", "0", "-n",
+               str(options.generate), "-d", str(depth), "-r", "1", "--threads",
+               str(options.threads), "--backend", options.backend, "--kv-type", options.kv_type,
+               "--json", *extra]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)[0]
+
+
+def bytes_a_token(options):
+    done = subprocess.run([options.cormorant, "inspect", "-m", options.model, "--json"],
+                          capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["kv_bytes_per_token"]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    add = parser.add_argument
+    add("-m", "--model", required=True)
+    add("--cormorant", default=f"{ROOT}/build/bin/cormorant")
+    add("--backend", default="cpu")
+    add("--policy", default="corm")
+    add("--kv-type", default="q8_0")
+    add("--depth", type=int, default=8000)
+    add("--cap-share", type=float, default=0.25, help="of the bytes of all rows as f16")
+    add("--generate", type=int, default=128)
+    add("--rounds", type=int, default=7)
+    add("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    cap = int((options.depth + options.generate) * bytes_a_token(options) * options.cap_share)
+    under_cap = ["--evict", options.policy, "--kv-cap", str(cap)]
+    rows = round(bench(options, options.depth, under_cap)["rows_kept"])
+    before = max(rows - options.generate, 0)  # So that neither has more rows at its end.
+    tests = {"none": (before, ["--evict", "none"]), "nothing leaves": (before, under_cap),
+             "rows leave": (options.depth, under_cap)}
+    rates = {name: [] for name in tests}
+    for round_number in range(options.rounds):
+        print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)
+        for name, (depth, extra) in tests.items():
+            rates[name].append(bench(options, depth, extra)["tok_s_median"])
+    print(f"{options.policy}, {options.kv_type} rows, {rows} rows a head, {options.generate} tokens, "
+          f"{options.threads} threads, {options.rounds} rounds\n")
+    print("| | tok/s | cost of the policy |\n|---|---|---|")
+    for name, values in rates.items():
+        costs = sorted(none / rate - 1 for none, rate in zip(rates["none"], values))
+        cost = f"{statistics.median(costs):+.1%} ({costs[0]:+.1%} to {costs[-1]:+.1%})"
+        print(f"| {name} | {statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f}) "
+              f"| {'' if name == 'none' else cost} |")
+
+
+if __name__ == "__main__":
+    main()
