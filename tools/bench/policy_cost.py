@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a policy costs in decode: under a cap, beside a cache without policy that holds as many rows.
+"""What a policy costs in decode, beside a cache without policy that holds as many rows.
 
     tools/bench/policy_cost.py -m MODEL.gguf [--depth 8000] [--cap-share 0.25] [--kv-type q8_0]
                                [--generate 128] [--rounds 7] [--threads 2] [--policy corm]
@@ -65,7 +65,7 @@ def main():
         print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr)
         for name, (depth, extra) in tests.items():
             rates[name].append(bench(options, depth, extra)["tok_s_median"])
-    print(f"{options.policy}, {options.kv_type} rows, {rows} rows a head, {options.generate} tokens, "
+    print(f"{options.policy}, {options.kv_type} rows, {rows} of a head, {options.generate} tokens, "
           f"{options.threads} threads, {options.rounds} rounds\n")
     print("| | tok/s | cost of the policy |\n|---|---|---|")
     for name, values in rates.items():
