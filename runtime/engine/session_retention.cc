@@ -10,6 +10,7 @@
 #include "runtime/engine/shadow.h"
 
 namespace cormorant {
+
 absl::Status Session::CheckRange(size_t from, size_t to) const {
   if (from < to && to <= tokens_.size()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("tokens from ", from, " up to ", to,
