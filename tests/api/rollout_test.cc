@@ -55,7 +55,7 @@ LogProbabilities Score(corm_session* session, const std::vector<uint32_t>& ids) 
 }
 
 TEST_F(ApiRollout, ObserveReportsWhatALockstepFinds) {
-  constexpr uint64_t kBudget = 4 << 20;
+  constexpr uint64_t kBudget = 3 << 20;
   options.all_logits = 1;
   options.prefill_chunk = 32;
   options.max_sessions = 4;
