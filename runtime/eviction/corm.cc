@@ -18,7 +18,6 @@ constexpr uint32_t kPaperRecent = 256;
 // Under a cap; measured in docs/decisions/0014-reach.md and 0026-controller.md.
 constexpr uint32_t kRowsPerReach = 16, kReachLeast = 8, kReachMost = 64;
 constexpr float kRowsPerScale = 300.0f, kScaleLeast = 2.0f, kScaleMost = 4.0f;
-constexpr uint32_t kFade = 64;
 
 }  // namespace
 
@@ -39,7 +38,8 @@ extern const PolicyOption kCormOptions[kCormOptionCount] = {
      "sixteenth of the rows that a head can hold, 8 to 64; else 0, the paper's)"},
     {"--corm-fade",
      "steps that each position of distance from an important row costs its neighbours, which are "
-     "important with it (64 under a cap; 0: they are not, the paper's)"},
+     "important with it (under a cap as many as a doubling of a share counts for; 0: they are "
+     "not, the paper's)"},
     kSinksOption,
     kSessionBudgetOption,
 };
@@ -58,7 +58,7 @@ EvictionRules CormRules(const PolicyOptions& options) {
   const uint32_t reach = std::clamp(options.rows_per_head / kRowsPerReach, kReachLeast, kReachMost);
   rules.importance_scale = options.importance_scale.value_or(options.capped ? scale : 1.0f);
   rules.reach = options.reach.value_or(options.capped ? reach : 0);
-  rules.fade = options.fade.value_or(options.capped ? kFade : 0);
+  rules.fade = options.fade.value_or(options.capped ? reach : 0);
   rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
   // At most a quarter of what a head can hold is set aside for rows too young to be judged.
   const uint32_t fair = options.rows_per_head == kNever ? kNever : options.rows_per_head / 4;

@@ -203,9 +203,10 @@ void AddRankingOptions(CLI::App& command, CacheOptions& options) {
   AddSteps(command, "--corm-reach", options.reach,
            "Steps for which each doubling of a share past C/t is remembered longer; default: the "
            "policy's own (8 to 64 under a cap, else 0)");
-  AddSteps(command, "--corm-fade", options.fade,
-           "Steps that each position of distance from an important key costs its neighbours, which "
-           "are important with it; 0: they are not; default: the policy's own (64 under a cap)");
+  AddSteps(
+      command, "--corm-fade", options.fade,
+      "Steps that each position of distance from an important key costs its neighbours, which "
+      "are important with it; 0: they are not; default: the policy's own (8 to 64 under a cap)");
   add("--head-budget", options.head_budget,
       "Heads that share the room there is: all of the session's, a layer's, or each head its own; "
       "default: the policy's own")
