@@ -136,35 +136,34 @@ StepSequence SessionCache::Describe(uint32_t stage, uint32_t first_row, uint32_t
 
 StepSequence SessionCache::Describe(const Part& part, uint32_t first_row, uint32_t rows,
                                     RowUse use) const {
-  const EvictionRules& rules = rules_;
   StepSequence s;
   s.first_row = first_row;
   s.rows = rows;
   s.table = part.table;
   s.clock = clock_;
-  const uint32_t sinks_left = rules.sinks > clock_ ? rules.sinks - clock_ : 0;
+  const uint32_t sinks_left = rules_.sinks > clock_ ? rules_.sinks - clock_ : 0;
   const bool is_pinned = use == RowUse::kPin || use == RowUse::kRetain;
   s.pinned_rows = is_pinned ? rows : std::min(rows, sinks_left);
   s.judged_from = rows - Judged(rows);
   if (use == RowUse::kProbe) {
     s.pinned_rows = 0;
-    s.judged_from = rules.judges ? 0 : rows;
+    s.judged_from = rules_.judges ? 0 : rows;
   }
-  s.importance_scale = rules.importance_scale;
-  s.basis = rules.basis;
-  s.mark_by = rules.mark_by;
+  s.importance_scale = rules_.importance_scale;
+  s.basis = rules_.basis;
+  s.mark_by = rules_.mark_by;
   s.forgets = use != RowUse::kProbe && BeginsAnew(rows) ? 1 : 0;
-  s.rank_by = rules.rank_by;
+  s.rank_by = rules_.rank_by;
   s.position_clock = next_position_;
-  s.recent_from = next_position_ - std::min(next_position_, rules.recent);
-  s.reach = rules.reach;
-  s.fade = rules.fade;
-  s.score_by = rules.score_by;
-  s.value_reach = rules.value_reach;
-  s.observes = rules.observes_queries && use != RowUse::kProbe ? 1 : 0;
+  s.recent_from = next_position_ - std::min(next_position_, rules_.recent);
+  s.reach = rules_.reach;
+  s.fade = rules_.fade;
+  s.score_by = rules_.score_by;
+  s.value_reach = rules_.value_reach;
+  s.observes = rules_.observes_queries && use != RowUse::kProbe ? 1 : 0;
   // What stamps may be ahead of the clock, and the age of a row whose value has size 1.
-  const uint32_t lead = kDoublingsMost * rules.reach + kDoublingsMost / 2 * rules.value_reach;
-  s.natural_age = rules.natural_age == kNever ? kNever : NaturalAge() + lead;
+  const uint32_t lead = kDoublingsMost * rules_.reach + kDoublingsMost / 2 * rules_.value_reach;
+  s.natural_age = rules_.natural_age == kNever ? kNever : NaturalAge() + lead;
   return s;
 }
 

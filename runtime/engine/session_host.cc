@@ -98,13 +98,12 @@ absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) 
 
 absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
   Found found;
-  const EvictionRules& rules = rules_;
   for (const std::unique_ptr<Part>& part : parts_) {
     const uint64_t marks_at = KvPageLayout(part->store->binding().geometry).last_important;
     std::vector<std::byte> page(part->store->page_bytes());
     for (uint32_t h = 0; h < part->brought.size(); ++h) {
       const uint32_t end = part->kv.counts()[h], first = end - part->brought[h];
-      const double t = rules.basis == ThresholdBasis::kStep ? clock_ : end;
+      const double t = rules_.basis == ThresholdBasis::kStep ? clock_ : end;
       double share = 0.0;
       for (uint32_t slot = first; slot < end; ++slot) {
         if (slot == first || slot % kPageRows == 0) {
@@ -115,7 +114,8 @@ absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
         if (mark < clock_ || mark == kPinned) continue;
         ++found.rows;
         const double lead = mark - clock_;
-        share += rules.importance_scale / t * std::exp2(rules.reach == 0 ? 0 : lead / rules.reach);
+        share +=
+            rules_.importance_scale / t * std::exp2(rules_.reach == 0 ? 0 : lead / rules_.reach);
       }
       found.share_sum += share;
       found.share_most = std::max(found.share_most, share);

@@ -14,7 +14,6 @@ namespace cormorant {
 namespace {
 
 constexpr uint32_t kPaperWindow = 256;
-constexpr uint32_t kPaperRecent = 256;
 // Under a cap; measured in docs/decisions/0014-reach.md and 0026-controller.md.
 constexpr uint32_t kRowsPerReach = 16, kReachLeast = 8, kReachMost = 64;
 constexpr float kRowsPerScale = 300.0f, kScaleLeast = 2.0f, kScaleMost = 4.0f;
@@ -25,7 +24,7 @@ extern const PolicyOption kCormOptions[kCormOptionCount] = {
     {"--corm-window",
      "queries for which a row must have been minor to leave (256; with a cap: rows leave under "
      "pressure only, unless given)"},
-    {"--corm-recent", "newest rows that never leave (256; less under a small cap)"},
+    kRecentOption,
     {"--corm-basis",
      "t of the threshold c/t: step (tokens so far, the paper's) or resident (rows of the head, the "
      "default under a cap)"},
@@ -60,9 +59,7 @@ EvictionRules CormRules(const PolicyOptions& options) {
   rules.reach = options.reach.value_or(options.capped ? reach : 0);
   rules.fade = options.fade.value_or(options.capped ? reach : 0);
   rules.natural_age = options.window.value_or(options.capped ? kNever : kPaperWindow);
-  // At most a quarter of what a head can hold is set aside for rows too young to be judged.
-  const uint32_t fair = options.rows_per_head == kNever ? kNever : options.rows_per_head / 4;
-  rules.recent = options.recent.value_or(std::min(kPaperRecent, fair));
+  rules.recent = RecentRows(options);
   rules.budget = options.budget.value_or(HeadBudget::kSession);
   rules.judged_rows = options.window.value_or(kPaperWindow);
   return rules;

@@ -7,18 +7,14 @@
 // room for every head. The paper has the covariance of all dimensions; here it is that of each pair
 // that RoPE turns, which running sums can hold. The paper compresses a prompt once; here the
 // queries are those of the whole session, each time that room is needed.
-#include <algorithm>
-
 #include "runtime/eviction/shared.h"
 
 namespace cormorant {
 namespace {
 
-constexpr uint32_t kRecent = 256;
-
 constexpr PolicyOption kOptions[] = {
     kSinksOption,
-    {"--corm-recent", "newest rows that never leave (256; less under a small cap)"},
+    kRecentOption,
     kHeadBudgetOption,
 };
 
@@ -29,7 +25,7 @@ EvictionRules Rules(const PolicyOptions& options) {
   rules.score_by = ScoreBy::kExpectedAttention;
   rules.rank_by = RankBy::kAttention;  // The greatest mark stays, whatever it is a measure of.
   rules.sinks = options.sinks;
-  rules.recent = options.recent.value_or(std::min(kRecent, options.rows_per_head / 4));
+  rules.recent = RecentRows(options);
   rules.budget = options.budget.value_or(HeadBudget::kHead);
   return rules;
 }

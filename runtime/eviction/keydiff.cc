@@ -3,18 +3,14 @@
 // Source: Park et al. 2025, arXiv 2504.15364 (KeyDiff): cosine similarity of a key, as it is
 // rotated, to the mean of the head's normalised keys. The same room for every head. The newest rows
 // are kept besides, as for corm: text is mostly about what was just said, and keys do not tell.
-#include <algorithm>
-
 #include "runtime/eviction/shared.h"
 
 namespace cormorant {
 namespace {
 
-constexpr uint32_t kRecent = 256;
-
 constexpr PolicyOption kOptions[] = {
     kSinksOption,
-    {"--corm-recent", "newest rows that never leave (256; less under a small cap)"},
+    kRecentOption,
     kHeadBudgetOption,
 };
 
@@ -24,7 +20,7 @@ EvictionRules Rules(const PolicyOptions& options) {
   rules.score_by = ScoreBy::kKeyDifference;
   rules.rank_by = RankBy::kAttention;  // The greatest mark stays, whatever it is a measure of.
   rules.sinks = options.sinks;
-  rules.recent = options.recent.value_or(std::min(kRecent, options.rows_per_head / 4));
+  rules.recent = RecentRows(options);
   rules.budget = options.budget.value_or(HeadBudget::kHead);
   return rules;
 }

@@ -1,14 +1,25 @@
 // What several policies have in common: options they share, and how sums of attention rank rows.
 #pragma once
+#include <algorithm>
+
 #include "runtime/cache/policy.h"
 
 namespace cormorant {
 
 constexpr PolicyOption kSinksOption = {"--sinks", "first tokens that never leave (4)"};
+constexpr PolicyOption kRecentOption = {
+    "--corm-recent", "newest rows that never leave (256; less under a small cap)"};
 constexpr PolicyOption kSessionBudgetOption = {
     "--head-budget", "heads that share room: of a session (default), layer, or each its own"};
 constexpr PolicyOption kHeadBudgetOption = {
     "--head-budget", "heads that share room: of a session, of a layer, or each its own (default)"};
+
+constexpr uint32_t kRecent = 256;
+/// Newest rows that never leave: unless asked for, `most`, but at most a quarter of what a head can
+/// hold is set aside for rows too young to be judged.
+inline uint32_t RecentRows(const PolicyOptions& options, uint32_t most = kRecent) {
+  return options.recent.value_or(std::min(most, options.rows_per_head / 4));
+}
 
 /// What corm and corm-values have in common.
 constexpr size_t kCormOptionCount = 8;

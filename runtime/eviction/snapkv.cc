@@ -5,8 +5,6 @@
 // prompt, pooling over 5, the window itself kept, the same room for every head. The paper
 // compresses a prompt once; here the last queries before each cut are its window. The paper takes
 // each query head by itself; here a KV head is judged by the sum over its group.
-#include <algorithm>
-
 #include "runtime/eviction/shared.h"
 
 namespace cormorant {
@@ -25,7 +23,7 @@ EvictionRules Rules(const PolicyOptions& options) {
   rules.score_by = ScoreBy::kPooledAttention;
   rules.judged_rows = kObserved;
   rules.observed = kObserved;
-  rules.recent = options.recent.value_or(std::min(kObserved, options.rows_per_head / 4));
+  rules.recent = RecentRows(options, kObserved);
   return rules;
 }
 

@@ -14,7 +14,18 @@
 namespace cormorant::conformance {
 namespace {
 
-CORM_CONFORMANCE(KvScoreTest);
+/// What the marks of a head's slots become, and how far from it each may be.
+struct ExpectedHead {
+  std::vector<double> marks, allowed;
+};
+class KvScoreTest : public OpTest {
+ protected:
+  /// Marks of both outcomes against expected_of(head, table, count); all else stays as it was.
+  template <class F>
+  void CompareMarks(const std::string& what, const Scene& scene, const Outcome& got,
+                    const Outcome& want, F&& expected_of);
+};
+INSTANTIATE_TEST_SUITE_P(On, KvScoreTest, testing::ValuesIn(Targets()), TargetName);
 
 /// Rows of sequence 0 at about three of four positions from `from` on, in shuffled slots.
 void MakeScene(const KvGeometry& geometry, uint32_t rows, uint32_t from, Scene& scene,
@@ -116,6 +127,29 @@ Differences DifferencesOf(const HostCache& cache, uint32_t table, uint32_t head,
   return differences;
 }
 
+template <class F>
+void KvScoreTest::CompareMarks(const std::string& what, const Scene& scene, const Outcome& got,
+                               const Outcome& want, F&& expected_of) {
+  HostCache rest = scene.cache;
+  ForEachHead(scene, [&](uint32_t head, uint32_t table, uint32_t count) {
+    const ExpectedHead expected = expected_of(head, table, count);
+    std::vector<float> marks, reference, wanted;
+    std::vector<double> allowed;
+    for (uint32_t slot = 0; slot < count; ++slot) {
+      const Place place{table, head, slot};
+      if (scene.cache.last_important(place) == kPinned) continue;
+      marks.push_back(static_cast<float>(got.cache.last_important(place)));
+      reference.push_back(static_cast<float>(want.cache.last_important(place)));
+      wanted.push_back(static_cast<float>(expected.marks[slot]));
+      allowed.push_back(expected.allowed[slot]);
+      rest.last_important(place) = got.cache.last_important(place);
+    }
+    Compare(what, marks, wanted, allowed);
+    Compare(what + " (reference)", reference, wanted, allowed);
+  });
+  CompareCaches(what, got.cache, rest);
+}
+
 /// Keys that have a direction in common, more of it in some heads than in others; zeros.
 void SetKeys(Scene& scene) {
   const uint32_t head_dim = scene.cache.geometry().head_dim;
@@ -146,23 +180,10 @@ TEST_P(KvScoreTest, DifferencesOfKeysAreWithinTheirBound) {
         absl::StrCat("kv_score keys ", Describe(scene.cache.geometry()), " rows ", rows);
     Outcome got, want;
     if (!RunBoth(what, scene, &got, &want)) continue;
-    HostCache rest = scene.cache;  // All but the marks stays.
-    ForEachHead(scene, [&](uint32_t head, uint32_t table, uint32_t count) {
+    CompareMarks(what, scene, got, want, [&](uint32_t head, uint32_t table, uint32_t count) {
       const Differences expected = DifferencesOf(scene.cache, table, head, count);
-      std::vector<float> marks, reference, wanted;
-      for (uint32_t slot = 0; slot < count; ++slot) {
-        const Place place{table, head, slot};
-        if (scene.cache.last_important(place) == kPinned) continue;
-        marks.push_back(static_cast<float>(got.cache.last_important(place)));
-        reference.push_back(static_cast<float>(want.cache.last_important(place)));
-        wanted.push_back(static_cast<float>(expected.marks[slot]));
-        rest.last_important(place) = got.cache.last_important(place);
-      }
-      const std::vector<double> allowed(marks.size(), expected.allowed);
-      Compare(what, marks, wanted, allowed);
-      Compare(what + " (reference)", reference, wanted, allowed);
+      return ExpectedHead{expected.marks, std::vector(count, expected.allowed)};
     });
-    CompareCaches(what, got.cache, rest);
   }
 }
 
@@ -335,8 +356,7 @@ TEST_P(KvScoreTest, ExpectedAttentionIsWithinItsBound) {
     Outcome got, want;
     if (!RunBoth(what, scene, &got, &want)) continue;
     const Matrix r = MeanRotation(op.rope, factors, sequence.position_clock, c.head_dim);
-    HostCache rest = scene.cache;  // All but the marks stays.
-    ForEachHead(scene, [&](uint32_t head, uint32_t table, uint32_t count) {
+    CompareMarks(what, scene, got, want, [&](uint32_t head, uint32_t table, uint32_t count) {
       std::vector<Expected> group;
       for (uint32_t j = 0; j < c.heads / c.kv_heads; ++j) {
         const uint32_t query_head = head % c.kv_heads * (c.heads / c.kv_heads) + j;
@@ -344,21 +364,10 @@ TEST_P(KvScoreTest, ExpectedAttentionIsWithinItsBound) {
             ExpectedOf(scene.cache.statistics(table, head / c.kv_heads, query_head), r));
       }
       const ExpectedMarks expected = MarksOf(scene, group, op.scale, table, head, count);
-      std::vector<float> marks, reference, wanted;
       std::vector<double> allowed;
-      for (uint32_t slot = 0; slot < count; ++slot) {
-        const Place place{table, head, slot};
-        if (scene.cache.last_important(place) == kPinned) continue;
-        marks.push_back(static_cast<float>(got.cache.last_important(place)));
-        reference.push_back(static_cast<float>(want.cache.last_important(place)));
-        wanted.push_back(static_cast<float>(expected.marks[slot]));
-        allowed.push_back(1 + expected.error * expected.marks[slot]);
-        rest.last_important(place) = got.cache.last_important(place);
-      }
-      Compare(what, marks, wanted, allowed);
-      Compare(what + " (reference)", reference, wanted, allowed);
+      for (const double mark : expected.marks) allowed.push_back(1 + expected.error * mark);
+      return ExpectedHead{expected.marks, allowed};
     });
-    CompareCaches(what, got.cache, rest);
   }
 }
 

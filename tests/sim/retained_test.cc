@@ -14,21 +14,11 @@
 namespace cormorant::sim {
 namespace {
 
-class Retained : public ::testing::TestWithParam<const char*> {
+class Retained : public SecretTest {
  protected:
+  Retained() : SecretTest(11) {}
   static constexpr uint32_t kFrom = 30, kTo = 70, kCount = kTo - kFrom;
 
-  std::vector<uint32_t> Ids(size_t count) {
-    std::vector<uint32_t> ids = RandomIds(random_, count, model_.vocab());
-    for (uint32_t& id : ids) id = id == kSecret ? id + 1 : id;
-    return ids;
-  }
-  EngineOptions Capped(uint32_t pages_per_head) const {
-    EngineOptions options = Options(model_, GetParam());
-    options.prefill_chunk = 16;
-    options.kv_cap_bytes = KvCap(model_, options, pages_per_head);
-    return options;
-  }
   static SessionOptions Corm() {
     SessionOptions options;
     options.policy = "corm";
@@ -53,9 +43,6 @@ class Retained : public ::testing::TestWithParam<const char*> {
     });
     return found;
   }
-
-  const TinyModel model_;
-  std::mt19937 random_{11};
 };
 
 TEST_P(Retained, RowsLeaveForTheHostOnly) {

@@ -15,20 +15,9 @@
 namespace cormorant::sim {
 namespace {
 
-class Retention : public ::testing::TestWithParam<const char*> {
+class Retention : public SecretTest {
  protected:
-  /// Text without the secret.
-  std::vector<uint32_t> Ids(size_t count) {
-    std::vector<uint32_t> ids = RandomIds(random_, count, model_.vocab());
-    for (uint32_t& id : ids) id = id == kSecret ? id + 1 : id;
-    return ids;
-  }
-  EngineOptions Capped(uint32_t pages_per_head) const {
-    EngineOptions options = Options(model_, GetParam());
-    options.prefill_chunk = 16;
-    options.kv_cap_bytes = KvCap(model_, options, pages_per_head);
-    return options;
-  }
+  Retention() : SecretTest(5) {}
   std::vector<std::vector<uint32_t>> Positions(const Session& session) const {
     std::vector<std::vector<uint32_t>> positions;
     for (uint32_t h = 0; h < model_.kv_head_total(); ++h) {
@@ -52,9 +41,6 @@ class Retention : public ::testing::TestWithParam<const char*> {
     }
     return heads;
   }
-
-  const TinyModel model_;
-  std::mt19937 random_{5};
 };
 
 TEST_P(Retention, APurgeLeavesNothingOnTheDeviceOrInTheLog) {

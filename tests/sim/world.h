@@ -73,4 +73,25 @@ struct World {
   std::shared_ptr<Engine> engine;
 };
 
+/// A small model under a cap, and text without the secret.
+class SecretTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  explicit SecretTest(uint32_t seed) : random_(seed) {}
+
+  std::vector<uint32_t> Ids(size_t count) {
+    std::vector<uint32_t> ids = RandomIds(random_, count, model_.vocab());
+    for (uint32_t& id : ids) id = id == kSecret ? id + 1 : id;
+    return ids;
+  }
+  EngineOptions Capped(uint32_t pages_per_head) const {
+    EngineOptions options = Options(model_, GetParam());
+    options.prefill_chunk = 16;
+    options.kv_cap_bytes = KvCap(model_, options, pages_per_head);
+    return options;
+  }
+
+  const TinyModel model_;
+  std::mt19937 random_;
+};
+
 }  // namespace cormorant::sim

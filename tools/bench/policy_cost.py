@@ -10,12 +10,10 @@ reached; with the policy, rows leaving all the time. The cost of a round is the 
 that without policy, less 1; printed are medians over rounds, with the least and the greatest.
 """
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 
-ROOT = __file__.rsplit("/tools/", 1)[0]
+from side_by_side import ROOT, f16_bytes_a_token, run
 
 
 def bench(options, depth, extra):
@@ -24,16 +22,10 @@ def bench(options, depth, extra):
                str(options.generate), "-d", str(depth), "-r", "1", "--threads",
                str(options.threads), "--backend", options.backend, "--kv-type", options.kv_type,
                "--json", *extra]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout)[0]
-
-
-def bytes_a_token(options):
-    done = subprocess.run([options.cormorant, "inspect", "-m", options.model, "--json"],
-                          capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)["kv_bytes_per_token"]
+    result = run(command)
+    if result is None:
+        sys.exit(1)
+    return result[0]
 
 
 def parse_arguments():
@@ -54,7 +46,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    cap = int((options.depth + options.generate) * bytes_a_token(options) * options.cap_share)
+    cap = int((options.depth + options.generate) * f16_bytes_a_token(options) * options.cap_share)
     under_cap = ["--evict", options.policy, "--kv-cap", str(cap)]
     rows = round(bench(options, options.depth, under_cap)["rows_kept"])
     before = max(rows - options.generate, 0)  # So that neither has more rows at its end.
