@@ -36,7 +36,7 @@ TASKS = (laboratory.BOOK, *tasks.TASKS)
 BUDGETS = (100.0, 50.0, 25.0, 12.5, 6.0)
 QUESTIONS = 300  # Of a recall task with --full.
 # Of those that the library has; --full takes all.
-POLICIES = ("corm", "snapkv", "protected-lru", "h2o", "window")
+POLICIES = ("corm", "protected-lru", "snapkv", "window")
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--rows", type=names, help="f16, q8_0, ...; default: q8_0")
     add("--text", type=pathlib.Path, help="book text and filler, or a folder of Markdown; "
         "default: Moby Dick, if it is there, else docs/")
-    add("--cases", type=int, help="of each recall task (default: 3; --full: as many as have "
+    add("--cases", type=int, help="of each recall task (default: 2; --full: as many as have "
         f"{QUESTIONS} questions)")
     add("--case-tokens", type=int, default=1500, help="of a case, about (default: 1500)")
     add("--parts", type=int, help="of the book text (default: 2)")
@@ -100,7 +100,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.text = options.text or default_text(options.shared)
     options.rows = options.rows or (("q8_0", "f16") if options.full else ("q8_0",))
-    options.cases = options.cases or (0 if options.full else 3)
+    options.cases = options.cases or (0 if options.full else 2)
     options.parts = options.parts or (8 if options.full else 2)
     options.jobs = max(options.jobs or 1, 1)
     for path in (options.model, options.library, options.text):
