@@ -11,9 +11,9 @@ namespace {
 
 // Of an answer, to compare: enough to come to its point.
 constexpr uint32_t kDraftTokens = 16;
-// Drafts that are so far apart, in nats: what was dropped is needed. Measured in
+// Drafts that part and are so far apart, in nats: what was dropped is needed. Measured in
 // docs/decisions/0023-returns.md.
-constexpr double kReturned = 0.1;
+constexpr double kReturned = 0.06;
 
 }  // namespace
 
@@ -22,9 +22,9 @@ double Draft::DivergenceFrom(const Draft& other) const {
   const size_t most = std::min(ids.size(), other.ids.size());
   for (size_t i = 0; i < most; ++i) {
     divergence.Add(logits[i].data(), other.logits[i].data(), logits[i].size(), std::nullopt);
-    if (ids[i] != other.ids[i]) break;
+    if (ids[i] != other.ids[i]) return divergence.KlMax();
   }
-  return divergence.KlMax();
+  return 0.0;  // However sure of it each is, they say the same.
 }
 
 absl::Status Conversation::Recall(absl::string_view text, const SamplerOptions& sampler,

@@ -70,8 +70,8 @@ struct Draft {
   std::vector<uint32_t> ids;
   std::vector<std::vector<float>> logits;  // By which each of ids was chosen.
 
-  /// KL(this || other) in nats after the token where it is greatest, of those before the first that
-  /// differs; 0 where one is empty.
+  /// KL(this || other) in nats of the choice of a token, the greatest up to the first token that
+  /// differs; 0 where none does, or one is empty.
   double DivergenceFrom(const Draft& other) const;
 };
 

@@ -163,15 +163,14 @@ TEST_F(ApiReturns, AnAnswerThatNeedsWhatWasDroppedIsTold) {
   corm_generate_result result = Reply("What is the capital of France?", &answer);
   EXPECT_THAT(answer, ::testing::HasSubstr("Paris"));
   EXPECT_EQ(result.returned, 0);
-  EXPECT_GT(result.draft_divergence, 0.0);
-  EXPECT_LT(result.draft_divergence, 0.1);
+  EXPECT_LT(result.draft_divergence, 0.06);
   EXPECT_EQ(events, (std::vector<int32_t>{CORM_EVENT_RECALLED}));
   const uint64_t before = Stats().tokens;
   events.clear();
   result = Reply("What is the locker number?", &answer);
   EXPECT_THAT(answer, ::testing::HasSubstr("73563"));
   EXPECT_EQ(result.returned, 1);
-  EXPECT_GE(result.draft_divergence, 0.1);
+  EXPECT_GE(result.draft_divergence, 0.06);
   EXPECT_EQ(result.degraded, 0);
   EXPECT_EQ(events,
             (std::vector<int32_t>{CORM_EVENT_RECALLED, CORM_EVENT_RETURNED, CORM_EVENT_RECALLED}));

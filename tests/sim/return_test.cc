@@ -178,6 +178,8 @@ TEST(Drafts, AreComparedUpToTheFirstTokenThatDiffers) {
   const Draft b{.ids = {0, 2, 2}, .logits = {even, first, even}};
   EXPECT_EQ(a.DivergenceFrom(a), 0.0);
   EXPECT_EQ(a.DivergenceFrom(Draft()), 0.0);
+  const Draft surer{.ids = a.ids, .logits = {even, first, last}};
+  EXPECT_EQ(a.DivergenceFrom(surer), 0.0) << "they say the same";
   // sum over three of 1/3 (log 1/3 - log q), q = (e^2, 1, 1) / (e^2 + 2)
   EXPECT_NEAR(a.DivergenceFrom(b), std::log(std::exp(2.0) + 2) - std::log(3.0) - 2.0 / 3, 1e-9);
 }

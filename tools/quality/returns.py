@@ -140,7 +140,7 @@ def report(turns: list[dict]) -> str:
              f"{len(returns)}; other turns: {len(others)}", f"AUROC: {area(*at):.3f}",
              "told, by the library: " + share(sum(t["told"] for t in returns), len(returns))
              + "; falsely: " + share(sum(t["told"] for t in others), len(others))]
-    for threshold in (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5):
+    for threshold in (0.03, 0.05, 0.06, 0.07, 0.1, 0.15, 0.2, 0.3):
         lines.append(f"  at {threshold} nats: "
                      + share(sum(d >= threshold for d in at[0]), len(at[0])) + "; falsely: "
                      + share(sum(d >= threshold for d in at[1]), len(at[1])))

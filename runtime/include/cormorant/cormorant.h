@@ -238,7 +238,7 @@ enum {
   CORM_RECALL_ALWAYS = 1, /* corm_session_reply() begins with corm_session_recall() of what it
                              reads. */
   /* The same, and tells whether it made a difference: the first 16 tokens of the answer are drafted
-   * before and after, and taken back. Where the drafts are far apart there is a
+   * before and after, and taken back. Where the drafts part and are far apart there is a
    * CORM_EVENT_RETURNED, and `returned` in the result, and the second draft is recalled by as well.
    * Takes the time of the drafts besides, in each of which what is new is read. None are made where
    * there is not room for it at once. */
@@ -406,9 +406,10 @@ typedef struct corm_generate_result {
   int32_t stop_reason;
   uint64_t recalled_tokens; /* Read again for this answer (recall); in prompt_seconds as well. */
   uint64_t recalled_rows;   /* That came back from copies and that the question attended to. */
-  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(draft after || draft before), in nats, after
-                               the token where it is greatest, up to the first that differs. */
-  int32_t returned;         /* Non-zero: it is 0.1 or more: the answer needs what was dropped. */
+  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(draft after || draft before) of the choice of
+                               a token, in nats, the greatest up to the first that differs; 0 where
+                               both drafts say the same. */
+  int32_t returned;         /* Non-zero: it is 0.06 or more: the answer needs what was dropped. */
   int32_t degraded;         /* Non-zero: a recall was wanted and could not be (CORM_EVENT_DEGRADED);
                                the answer may lack what was said before. */
 } corm_generate_result;
