@@ -14,8 +14,12 @@ constexpr uint32_t kPageSlots = 32;
 // Vectors of slots or dimensions that all queries of a tile work on at once.
 constexpr uint32_t kVectors = kAccumulators >= 2 * kTileRows ? 2 : 1;
 
+// Pages lie anywhere, so the CPU does not foresee the next one: while one is worked on, what is at
+// the same place of the next is asked for, `ahead` bytes from here.
+
 template <int kQueries>
-void ScorePageF16(const uint16_t* k, const float* q, uint32_t head_dim, float* out) {
+void ScorePageF16(const uint16_t* k, ptrdiff_t ahead, const float* q, uint32_t head_dim,
+                  float* out) {
   for (uint32_t s = 0; s < kPageSlots; s += 16 * kVectors) {
     F32 acc[kQueries][kVectors];
     for (auto& sums : acc) {
@@ -23,7 +27,9 @@ void ScorePageF16(const uint16_t* k, const float* q, uint32_t head_dim, float* o
     }
     for (uint32_t d = 0; d < head_dim; ++d) {
       F32 keys[kVectors];
-      for (uint32_t v = 0; v < kVectors; ++v) keys[v] = LoadF16(k + d * kPageSlots + s + 16 * v);
+      const uint16_t* at = k + d * kPageSlots + s;
+      PrefetchFar(at, ahead);
+      for (uint32_t v = 0; v < kVectors; ++v) keys[v] = LoadF16(at + 16 * v);
 #pragma GCC unroll 8
       for (int j = 0; j < kQueries; ++j) {
         const F32 x = Set(q[d * kTileRows + static_cast<uint32_t>(j)]);
@@ -38,18 +44,22 @@ void ScorePageF16(const uint16_t* k, const float* q, uint32_t head_dim, float* o
 
 /// The quants of 32 dimensions of 16 keys as 8 groups of 4 dimensions, ready for dot products.
 template <bool kQ4>
-CORM_SIMD void LoadKeys(const uint8_t* k, uint32_t block, I8* w) {
+CORM_SIMD void LoadKeys(const uint8_t* k, ptrdiff_t ahead, uint32_t block, I8* w) {
   if constexpr (kQ4) {
 #pragma GCC unroll 4
     for (uint32_t g = 0; g < 4; ++g) {
-      const I8 both = LoadBytes(k + (block * 4 + g) * kPageSlots * 4);
+      const uint8_t* at = k + (block * 4 + g) * kPageSlots * 4;
+      PrefetchFar(at, ahead);
+      const I8 both = LoadBytes(at);
       w[2 * g] = LowNibbles(both);
       w[2 * g + 1] = HighNibbles(both);
     }
   } else {
 #pragma GCC unroll 8
     for (uint32_t g = 0; g < 8; ++g) {
-      w[g] = ForDotS8(LoadBytes(k + (block * 8 + g) * kPageSlots * 4));
+      const uint8_t* at = k + (block * 8 + g) * kPageSlots * 4;
+      PrefetchFar(at, ahead);
+      w[g] = ForDotS8(LoadBytes(at));
     }
   }
 }
@@ -57,8 +67,8 @@ CORM_SIMD void LoadKeys(const uint8_t* k, uint32_t block, I8* w) {
 /// A page of quantized keys is two panels of 16 rows, the packed queries are a tile of activations.
 /// Quants of q4_0 stay too large by 8, for which sums of the queries make up.
 template <int kQueries, bool kQ4>
-void ScorePageQuants(const uint8_t* k, const uint16_t* k_scale, const uint8_t* tile,
-                     uint32_t head_dim, float* out) {
+void ScorePageQuants(const uint8_t* k, const uint16_t* k_scale, ptrdiff_t ahead,
+                     const uint8_t* tile, uint32_t head_dim, float* out) {
   constexpr TileBlock kLayout{kQueries};
   constexpr int kChains = kQueries <= 2 ? 2 : 1;
   for (uint32_t s = 0; s < kPageSlots; s += 16) {
@@ -66,7 +76,8 @@ void ScorePageQuants(const uint8_t* k, const uint16_t* k_scale, const uint8_t* t
     for (F32& sum : acc) sum = Zero();
     for (uint32_t b = 0; b < head_dim / kBlock; ++b) {
       I8 w[8];
-      LoadKeys<kQ4>(k + s * 4, b, w);
+      LoadKeys<kQ4>(k + s * 4, ahead, b, w);
+      PrefetchFar(k_scale + b * kPageSlots + s, ahead);
       const F32 scales = LoadF16(k_scale + b * kPageSlots + s);
       const F32 minimums = Mul(scales, Set(-8.0f));
       const uint8_t* block = tile + uint64_t{b} * kLayout.bytes();
@@ -91,10 +102,11 @@ void ScorePageQuants(const uint8_t* k, const uint16_t* k_scale, const uint8_t* t
 
 /// kWidth * 16 values of one row from dimension d on; of a lone vector those past `lanes` are 0.
 template <RowType kType, uint32_t kWidth>
-CORM_SIMD void LoadValues(const PageShape& shape, const uint8_t* page, uint32_t slot, uint32_t d,
-                          uint32_t lanes, F32* row) {
+CORM_SIMD void LoadValues(const PageShape& shape, const uint8_t* page, ptrdiff_t ahead,
+                          uint32_t slot, uint32_t d, uint32_t lanes, F32* row) {
   if constexpr (kType == RowType::kQ4) {
     const uint8_t* block = page + shape.v + slot * (shape.head_dim / 2) + d / kBlock * 16;
+    PrefetchFar(block, ahead);
     if constexpr (kWidth == 2) {
       row[0] = LoadHalfBytes<false>(block);
       row[1] = LoadHalfBytes<true>(block);
@@ -106,23 +118,34 @@ CORM_SIMD void LoadValues(const PageShape& shape, const uint8_t* page, uint32_t 
   for (uint32_t v = 0; v < kWidth; ++v) {
     const uint32_t at = slot * shape.head_dim + d + 16 * v;
     if constexpr (kType == RowType::kQ8) {
-      row[v] = LoadI8(reinterpret_cast<const int8_t*>(page + shape.v) + at);
+      const int8_t* from = reinterpret_cast<const int8_t*>(page + shape.v) + at;
+      if (v == 0) PrefetchFar(from, ahead);
+      row[v] = LoadI8(from);
     } else {
       const uint16_t* from = reinterpret_cast<const uint16_t*>(page + shape.v) + at;
+      if (v == 0) PrefetchFar(from, ahead);
       row[v] = lanes == 16 ? LoadF16(from) : LoadF16Part(from, lanes);
     }
   }
 }
 
-/// The scales of the 32 rows of a page for the block of 32 dimensions around d, as f32.
-CORM_SIMD void LoadValueScales(const PageShape& shape, const uint8_t* page, uint32_t d,
-                               float* scales) {
-  const uint32_t blocks = shape.head_dim / kBlock;
-  const uint16_t* from = reinterpret_cast<const uint16_t*>(page + shape.v_scale) + d / kBlock;
-  uint16_t halves[kPageSlots];
-  for (uint32_t s = 0; s < kPageSlots; ++s) halves[s] = from[s * blocks];
-  Store(scales, LoadF16(halves));
-  Store(scales + 16, LoadF16(halves + 16));
+/// Weights times the scales that values of quantized rows have in one block of 32 dimensions.
+template <int kQueries>
+void ScaleWeights(const RunTask& task, const float* weights, uint32_t block, float* scaled) {
+  const uint32_t blocks = task.shape->head_dim / kBlock;
+  for (uint32_t first = 0; first < task.slots; first += kPageSlots) {
+    const uint8_t* page = task.pages[first / kPageSlots];
+    const uint16_t* from = reinterpret_cast<const uint16_t*>(page + task.shape->v_scale) + block;
+    uint16_t halves[kPageSlots];
+    for (uint32_t s = 0; s < kPageSlots; ++s) halves[s] = from[s * blocks];
+    for (uint32_t s = 0; s < kPageSlots; s += 16) {
+      const F32 scales = LoadF16(halves + s);
+      for (int j = 0; j < kQueries; ++j) {
+        const uint32_t at = static_cast<uint32_t>(j) * kRunStride + first + s;
+        Store(scaled + at, Mul(Load(weights + at), scales));
+      }
+    }
+  }
 }
 
 /// kVectors * 16 dimensions from d on, for all rows of the run.
@@ -136,14 +159,10 @@ void AddValues(const RunTask& task, const float* weights, uint32_t d, uint32_t l
   for (uint32_t first = 0; first < task.slots; first += kPageSlots) {
     const uint8_t* page = task.pages[first / kPageSlots];
     const uint32_t left = task.slots - first;
-    float scales[kPageSlots];
-    if constexpr (kType != RowType::kF16) LoadValueScales(*task.shape, page, d, scales);
+    const ptrdiff_t ahead = left > kPageSlots ? task.pages[first / kPageSlots + 1] - page : 0;
     for (uint32_t s = 0; s < (left < kPageSlots ? left : kPageSlots); ++s) {
       F32 row[kWidth];
-      LoadValues<kType, kWidth>(*task.shape, page, s, d, lanes, row);
-      if constexpr (kType != RowType::kF16) {
-        for (F32& values : row) values = Mul(values, Set(scales[s]));
-      }
+      LoadValues<kType, kWidth>(*task.shape, page, ahead, s, d, lanes, row);
 #pragma GCC unroll 8
       for (int j = 0; j < kQueries; ++j) {
         const F32 w = Set(weights[j * kRunStride + first + s]);
@@ -166,6 +185,14 @@ void AddValues(const RunTask& task, const float* weights, uint32_t d, uint32_t l
 template <int kQueries, RowType kType>
 void ValuesOf(const RunTask& task, const float* weights, float* o, uint32_t stride) {
   const uint32_t head_dim = task.shape->head_dim;
+  if constexpr (kType != RowType::kF16) {
+    float scaled[kQueries * kRunStride];
+    for (uint32_t d = 0; d < head_dim; d += 16 * kVectors) {
+      if (d % kBlock == 0) ScaleWeights<kQueries>(task, weights, d / kBlock, scaled);
+      AddValues<kQueries, kType, kVectors>(task, scaled, d, 16, o, stride);
+    }
+    return;
+  }
   uint32_t d = 0;
   for (; d + 16 * kVectors <= head_dim; d += 16 * kVectors) {
     AddValues<kQueries, kType, kVectors>(task, weights, d, 16, o, stride);
@@ -213,17 +240,24 @@ void Scores(const RunTask& task, const uint8_t* packed, float* out) {
     for (uint32_t first = 0; first < task.slots; first += kPageSlots) {
       const uint8_t* page = task.pages[first / kPageSlots];
       const uint16_t* scales = reinterpret_cast<const uint16_t*>(page + shape.k_scale);
+      // After the last one come values, of the first.
+      const bool is_last = task.slots - first <= kPageSlots;
+      const uint8_t* next =
+          is_last ? task.pages[0] + shape.v : task.pages[first / kPageSlots + 1] + shape.k;
+      const ptrdiff_t ahead = next - (page + shape.k);
       float* to = out + first;
       switch (shape.k_type) {
         case RowType::kF16:
-          ScorePageF16<kQueries>(reinterpret_cast<const uint16_t*>(page + shape.k),
+          ScorePageF16<kQueries>(reinterpret_cast<const uint16_t*>(page + shape.k), ahead,
                                  reinterpret_cast<const float*>(packed), shape.head_dim, to);
           break;
         case RowType::kQ8:
-          ScorePageQuants<kQueries, false>(page + shape.k, scales, packed, shape.head_dim, to);
+          ScorePageQuants<kQueries, false>(page + shape.k, scales, ahead, packed, shape.head_dim,
+                                           to);
           break;
         case RowType::kQ4:
-          ScorePageQuants<kQueries, true>(page + shape.k, scales, packed, shape.head_dim, to);
+          ScorePageQuants<kQueries, true>(page + shape.k, scales, ahead, packed, shape.head_dim,
+                                          to);
       }
     }
   });

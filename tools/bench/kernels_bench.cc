@@ -8,6 +8,7 @@
 // chooses the instruction set.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -124,7 +125,8 @@ BENCHMARK(Panels)
     ->ArgsProduct({{64}, {576, 1536}, {576}, {static_cast<int>(DType::kQ4_1)}})
     ->Unit(benchmark::kMicrosecond);
 
-/// Scores, softmax and values of one run of pages: args queries, head width, type of rows.
+/// Scores, softmax and values of one run of pages: args queries, head width, type of rows, runs of
+/// pages, scattered, that take turns.
 void AttendRun(benchmark::State& state) {
   const Kernels& kernels = ChosenKernels();
   const uint32_t queries = std::min(kernels.tile_rows, static_cast<uint32_t>(state.range(0)));
@@ -133,19 +135,23 @@ void AttendRun(benchmark::State& state) {
   const KvGeometry geometry{1, 1, head_dim, type, type, kRunPages};
   const KvPageLayout layout(geometry);
   const PageShape shape = ShapeOf(geometry);
-  AlignedMemory memory = RandomBytes(uint64_t{kRunPages} * layout.page_bytes);
-  uint8_t* pages[kRunPages];
-  for (uint32_t p = 0; p < kRunPages; ++p) {
-    pages[p] = reinterpret_cast<uint8_t*>(memory.data()) + uint64_t{p} * layout.page_bytes;
+  const uint64_t runs = static_cast<uint64_t>(state.range(3));
+  AlignedMemory memory = RandomBytes(runs * kRunPages * layout.page_bytes);
+  std::vector<uint8_t*> pages(runs * kRunPages);
+  for (size_t p = 0; p < pages.size(); ++p) {
+    pages[p] = reinterpret_cast<uint8_t*>(memory.data()) + p * layout.page_bytes;
   }
+  std::shuffle(pages.begin(), pages.end(), std::mt19937());
   const std::vector<float> x = RandomFloats(uint64_t{queries} * head_dim);
   const float* rows[kTileRowsMax];
   for (uint32_t j = 0; j < queries; ++j) rows[j] = &x[j * head_dim];
   std::vector<uint8_t> packed(kernels.query_bytes(shape));
   kernels.pack_queries(shape, rows, queries, 0.01f, packed.data());
   std::vector<float> weights(uint64_t{queries} * kRunStride), o(uint64_t{queries} * head_dim);
-  const RunTask task{&shape, pages, kRunSlots, queries};
+  RunTask task{&shape, pages.data(), kRunSlots, queries};
   for (auto _ : state) {
+    task.pages += kRunPages;
+    if (task.pages == pages.data() + pages.size()) task.pages = pages.data();
     kernels.scores(task, packed.data(), weights.data());
     for (uint32_t j = 0; j < queries; ++j) {
       float greatest;
@@ -162,7 +168,8 @@ void AttendRun(benchmark::State& state) {
 BENCHMARK(AttendRun)->ArgsProduct({{1, 3, 8},
                                    {64, 128},
                                    {static_cast<int>(DType::kF16), static_cast<int>(DType::kQ8_0),
-                                    static_cast<int>(DType::kQ4_0)}});
+                                    static_cast<int>(DType::kQ4_0)},
+                                   {1, 2048}});
 
 }  // namespace
 }  // namespace cormorant::cpu
