@@ -406,9 +406,9 @@ typedef struct corm_generate_result {
   int32_t stop_reason;
   uint64_t recalled_tokens; /* Read again for this answer (recall); in prompt_seconds as well. */
   uint64_t recalled_rows;   /* That came back from copies and that the question attended to. */
-  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(draft after || draft before), in nats, of the
-                               choice of a token, the greatest up to the first that differs; 0 where
-                               both drafts say the same. */
+  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(draft after || draft before) in nats, the
+                               greatest up to the first token that differs; 0 where both drafts say
+                               the same. */
   int32_t returned;         /* Non-zero: it is 0.06 or more: the answer needs what was dropped. */
   int32_t degraded;         /* Non-zero: a recall was wanted and could not be (CORM_EVENT_DEGRADED);
                                the answer may lack what was said before. */
