@@ -188,6 +188,7 @@ HostRows::Drained HostRows::Drain() {
     };
     std::sort(head.order.begin(), head.order.end(),
               [&](uint32_t a, uint32_t b) { return position(a) < position(b); });
+    head.end = static_cast<uint32_t>(head.order.size());
   }
   Forget(&passing_);
   Forget(&kept_);
@@ -200,9 +201,21 @@ uint32_t HostRows::Drained::left_most() const {
   return most;
 }
 
+void HostRows::Drained::Only(const TokenRanges& positions) {
+  for (Head& head : heads_) {
+    const auto is_wanted = [&](uint32_t slot) {
+      const Page& page = head.pages[slot / kPageRows];
+      return positions.Contains(PositionOf(layout_, page.bytes, slot % kPageRows));
+    };
+    const auto end = std::stable_partition(head.order.begin() + head.next,
+                                           head.order.begin() + head.end, is_wanted);
+    head.end = static_cast<uint32_t>(end - head.order.begin());
+  }
+}
+
 double HostRows::Drained::Take(uint32_t head, std::span<std::byte> page, uint32_t row) {
   Head& from = heads_[head];
-  CORM_CHECK(from.next < from.order.size());
+  CORM_CHECK(from.next < from.end);
   const uint32_t slot = from.order[from.next++];
   const Page& copied = from.pages[slot / kPageRows];
   CopyRow(layout_, copied.bytes, slot % kPageRows, page, row);

@@ -106,10 +106,10 @@ class HostRows {
 class HostRows::Drained {
  public:
   /// Rows of a head that are left.
-  uint32_t left(uint32_t head) const {
-    return static_cast<uint32_t>(heads_[head].order.size()) - heads_[head].next;
-  }
+  uint32_t left(uint32_t head) const { return heads_[head].end - heads_[head].next; }
   uint32_t left_most() const;
+  /// Of those that are left only the ones at these positions leave.
+  void Only(const TokenRanges& positions);
   /// Copies the next row of a head to row `row` of `page`. Returns since when there was a copy.
   double Take(uint32_t head, std::span<std::byte> page, uint32_t row);
   /// Gives what is left back.
@@ -120,7 +120,7 @@ class HostRows::Drained {
   struct Head {
     std::deque<Page> pages;
     std::vector<uint32_t> order;  // Slots, by position.
-    uint32_t next = 0;
+    uint32_t next = 0, end = 0;   // Those of `order` that are left.
   };
   explicit Drained(const KvPageLayout& layout) : layout_(layout) {}
 

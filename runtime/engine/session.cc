@@ -371,6 +371,9 @@ absl::StatusOr<Session::Recalled> Session::LookBack(std::span<const uint32_t> qu
     recalled.found.share_sum += found->share_sum;
     recalled.found.share_most = std::max(recalled.found.share_most, found->share_most);
   }
+  absl::Status around;
+  engine_->Exclusively([&] { around = cache_->BringBackAround(probe); });
+  CORM_RETURN_IF_ERROR(around);
   return recalled;
 }
 

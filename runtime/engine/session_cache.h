@@ -28,6 +28,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -139,6 +140,10 @@ class SessionCache {
     double share_most = 0.0;  // Of the head that gave them most.
   };
   absl::StatusOr<Found> FoundByProbe();
+  /// Brings copies of what stands around the places where heads together found most to every head,
+  /// as if found there too: a head that needs a row for a later word does not find it by the
+  /// question. Nothing where positions have moved, which then differ from head to head.
+  absl::Status BringBackAround(uint32_t probe);
   /// Copies that were not brought back stay where they are.
   void EndLook();
   /// Makes rows of tokens [from, to) ones that are never dropped, or as any others. False, with
@@ -228,7 +233,11 @@ class SessionCache {
   absl::Status DropRows(Part& part, const Drop& drop);
   /// Copies the rows that a compaction dropped, while their slots still hold them.
   absl::Status CopyDropped(Part& part, std::span<const uint32_t> evict);
-  absl::Status BringBack(Part& part, uint32_t rows, uint32_t probe);
+  /// `lead`: steps past the clock until which the rows are important at least.
+  absl::StatusOr<std::optional<uint32_t>> BringBack(uint32_t rows, uint32_t probe, uint32_t lead);
+  absl::Status BringBack(Part& part, uint32_t rows, uint32_t probe, uint32_t lead);
+  /// Positions around those where the look found most, few enough to leave room for the rest.
+  TokenRanges AroundFound() const;
   /// Whether `rows` more would pass the context, or the rows that a head may hold.
   bool HasPassed(uint32_t rows) const;
   /// Cuts heads to half of the context, and moves their positions back into it.
@@ -250,6 +259,7 @@ class SessionCache {
   EvictionRules rules_;
   Controller controller_;
   std::vector<std::unique_ptr<Part>> parts_;  // By stage.
+  std::map<uint32_t, double> found_;          // Attention that a look found, by position.
   uint32_t clock_ = 0;                        // Tokens seen.
   uint32_t next_position_ = 0;                // RoPE position of the next token.
   uint32_t last_natural_ = 0;                 // Clock of the last natural eviction.

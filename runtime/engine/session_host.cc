@@ -2,12 +2,24 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "platform/clock.h"
 #include "runtime/base/status.h"
 #include "runtime/engine/session_cache.h"
 
 namespace cormorant {
+namespace {
+
+// Of what a look finds, docs/decisions/0029-around-what-was-found.md: places that count as one,
+// places on each side that come along, ...
+constexpr uint32_t kNear = 4, kAround = 12;
+// ... at how many at most, in what share of a head's rows, ...
+constexpr uint32_t kPlacesMost = 4, kShareOfRows = 6;
+// ... and how important they are: doublings of a share past the threshold.
+constexpr uint32_t kDoublings = 3;
+
+}  // namespace
 
 std::unique_ptr<SessionCache::Part> SessionCache::MakePart(KvStore* store, uint32_t table,
                                                            size_t stages) const {
@@ -52,17 +64,66 @@ absl::StatusOr<bool> SessionCache::CanLookBackAtSome(uint32_t rows) {
 }
 
 void SessionCache::BeginLook() {
+  found_.clear();
   for (const std::unique_ptr<Part>& part : parts_) part->look = part->host.Drain();
 }
 
+TokenRanges SessionCache::AroundFound() const {
+  const auto from = [](uint32_t position, uint32_t places) {
+    return position < places ? 0 : position - places;
+  };
+  std::vector<std::pair<double, uint32_t>> places;
+  for (const auto& [position, share] : found_) {
+    double sum = 0.0;
+    for (auto near = found_.lower_bound(from(position, kNear));
+         near != found_.end() && near->first <= position + kNear; ++near) {
+      sum += near->second;
+    }
+    places.emplace_back(sum, position);
+  }
+  std::sort(places.rbegin(), places.rend());
+  const std::vector<uint32_t> counts = this->counts();
+  const uint64_t rows = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+  const uint64_t most = rows / counts.size() / kShareOfRows / (2 * kAround + 1);
+  TokenRanges around;
+  uint64_t taken = 0;
+  for (const auto& [share, position] : places) {
+    if (taken == std::min<uint64_t>(most, kPlacesMost)) break;
+    if (around.Contains(position)) continue;
+    around.Add(from(position, kAround), position + kAround + 1);
+    ++taken;
+  }
+  return around;
+}
+
+absl::Status SessionCache::BringBackAround(uint32_t probe) {
+  if (rebased_ > 0 || parts_.empty()) return absl::OkStatus();
+  const TokenRanges around = AroundFound();
+  EndLook();
+  BeginLook();
+  for (const std::unique_ptr<Part>& part : parts_) part->look->Only(around);
+  for (;;) {
+    const absl::StatusOr<std::optional<uint32_t>> left =
+        BringBack(kPageRows, probe, kDoublings * rules_.reach);
+    if (absl::IsResourceExhausted(left.status())) return absl::OkStatus();
+    CORM_RETURN_IF_ERROR(left.status());
+    if (!left->has_value()) return absl::OkStatus();
+  }
+}
+
 absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, uint32_t probe) {
+  return BringBack(rows, probe, 0);
+}
+
+absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, uint32_t probe,
+                                                                uint32_t lead) {
   std::optional<uint32_t> left;
   for (const std::unique_ptr<Part>& part : parts_) {
     part->brought.clear();
     if (!part->look || part->look->left_most() == 0) continue;
-    absl::Status status = BringBack(*part, rows, probe);
+    absl::Status status = BringBack(*part, rows, probe, lead);
     for (uint32_t fewer = rows / 2; absl::IsResourceExhausted(status) && fewer > 0; fewer /= 2) {
-      status = BringBack(*part, fewer, probe);
+      status = BringBack(*part, fewer, probe, lead);
     }
     CORM_RETURN_IF_ERROR(status);
     left = std::max(left.value_or(0), part->look->left_most());
@@ -70,8 +131,9 @@ absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, u
   return left;
 }
 
-absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) {
+absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe, uint32_t lead) {
   KvSequence& kv = part.kv;
+  const uint64_t marks_at = KvPageLayout(part.store->binding().geometry).last_important;
   std::vector<uint32_t> more(kv.heads());
   for (uint32_t h = 0; h < kv.heads(); ++h) more[h] = std::min(rows, part.look->left(h));
   const uint32_t page_limit = PageLimit(part);
@@ -84,6 +146,13 @@ absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) 
       const PageId id = kv.pages(h)[slot / kPageRows];
       if (slot == first) CORM_RETURN_IF_ERROR(part.store->ReadPage(id, page));
       part.look->Take(h, page, slot % kPageRows);
+      if (lead > 0) {
+        std::byte* const at = &page[marks_at + slot % kPageRows * 4];
+        uint32_t mark;
+        std::memcpy(&mark, at, sizeof(mark));
+        mark = std::max(mark, clock_ + lead);  // kPinned is the greatest.
+        std::memcpy(at, &mark, sizeof(mark));
+      }
       if (slot + 1 == end || (slot + 1) % kPageRows == 0) {
         CORM_RETURN_IF_ERROR(part.store->WritePage(id, page));
       }
@@ -99,7 +168,7 @@ absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe) 
 absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
   Found found;
   for (const std::unique_ptr<Part>& part : parts_) {
-    const uint64_t marks_at = KvPageLayout(part->store->binding().geometry).last_important;
+    const KvPageLayout layout(part->store->binding().geometry);
     std::vector<std::byte> page(part->store->page_bytes());
     for (uint32_t h = 0; h < part->brought.size(); ++h) {
       const uint32_t end = part->kv.counts()[h], first = end - part->brought[h];
@@ -109,13 +178,16 @@ absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
         if (slot == first || slot % kPageRows == 0) {
           CORM_RETURN_IF_ERROR(part->store->ReadPage(part->kv.pages(h)[slot / kPageRows], page));
         }
-        uint32_t mark;
-        std::memcpy(&mark, &page[marks_at + slot % kPageRows * 4], sizeof(mark));
+        uint32_t mark, position;
+        std::memcpy(&mark, &page[layout.last_important + slot % kPageRows * 4], sizeof(mark));
+        std::memcpy(&position, &page[layout.positions + slot % kPageRows * 4], sizeof(position));
         if (mark < clock_ || mark == kPinned) continue;
         ++found.rows;
         const double lead = mark - clock_;
-        share +=
+        const double of_row =
             rules_.importance_scale / t * std::exp2(rules_.reach == 0 ? 0 : lead / rules_.reach);
+        found_[position] += of_row;
+        share += of_row;
       }
       found.share_sum += share;
       found.share_most = std::max(found.share_most, share);

@@ -150,6 +150,38 @@ TEST_P(Returns, ARecallThatMayNotReadSoMuchSaysSo) {
   EXPECT_EQ(events_, (std::vector{EngineEvent::kReadAgain, EngineEvent::kDegraded}));
 }
 
+/// The longest run of neighbouring positions below `end` that all heads hold.
+uint32_t LongestRun(const Session& session, uint32_t end) {
+  const std::vector<std::vector<uint32_t>> rows = RowsOf(session);
+  uint32_t longest = 0, run = 0;
+  for (uint32_t position = 0; position < end; ++position) {
+    const bool is_held = std::all_of(rows.begin(), rows.end(), [&](const auto& head) {
+      return std::binary_search(head.begin(), head.end(), position);
+    });
+    run = is_held ? run + 1 : 0;
+    longest = std::max(longest, run);
+  }
+  return longest;
+}
+
+TEST_P(Returns, WhatStandsAroundWhatAQuestionFindsComesBackToEveryHead) {
+  EngineOptions options = Options(model_, GetParam());
+  options.prefill_chunk = 32;
+  options.kv_cap_bytes = KvCap(model_, options, 7);
+  SessionOptions asked;
+  asked.policy = "corm";
+  asked.host_copies.bytes_most = 1 << 30;
+  const std::unique_ptr<Session> session = MakeSession(Open(options), asked);
+  ASSERT_TRUE(Append(*session, Ids(400)).ok());
+  const uint32_t old = 300;  // Later ones are among the newest.
+  const uint32_t before = LongestRun(*session, old);
+  const absl::StatusOr<Session::Recalled> recalled = session->Recall(Ids(20), GoOn);
+  ASSERT_TRUE(recalled.ok()) << recalled.status();
+  ASSERT_TRUE(recalled->from_copies);
+  EXPECT_LT(before, 12u);
+  EXPECT_GE(LongestRun(*session, old), 13u) << "12 on one side and the place itself, at least";
+}
+
 TEST_P(Returns, AReturnEasesWhatIsDropped) {
   const std::shared_ptr<Engine> engine = OpenNoting(Options(model_, GetParam()));
   const std::unique_ptr<Session> session = MakeSession(engine, OfWindow());

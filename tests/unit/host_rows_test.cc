@@ -134,6 +134,38 @@ TEST(HostRows, RowsLeaveByPositionAndTheRestGoesBack) {
   EXPECT_EQ(pages.Row(page, 0), want[180]);
 }
 
+TEST(HostRows, OnlyRowsThatAreWantedLeave) {
+  const KvGeometry geometry = Geometry(DType::kF16, DType::kF16, 32, 2);
+  Pages pages(geometry);
+  HostRows rows(geometry, {.bytes_most = 1 << 20});
+  for (uint32_t position = 0; position < 50; ++position) {
+    std::vector<std::byte> page = pages.Random();
+    pages.SetPosition(&page, 0, position);
+    for (const uint32_t head : {0u, 1u}) {
+      if (head == 0 || position >= 20) rows.Add(head, page, 0, 0.0);
+    }
+  }
+  HostRows::Drained drained = rows.Drain();
+  std::vector<std::byte> page = pages.Random();
+  drained.Take(0, page, 0);
+  TokenRanges wanted;
+  wanted.Add(0, 2);  // The first has left.
+  wanted.Add(18, 22);
+  drained.Only(wanted);
+  EXPECT_EQ(drained.left(0), 5u);
+  EXPECT_EQ(drained.left(1), 2u);
+  EXPECT_EQ(drained.left_most(), 5u);
+  std::vector<uint32_t> left;
+  while (drained.left(0) > 0) {
+    drained.Take(0, page, 0);
+    left.push_back(pages.Position(page, 0));
+  }
+  EXPECT_EQ(left, (std::vector<uint32_t>{1, 18, 19, 20, 21}));
+  drained.Return(&rows);
+  EXPECT_EQ(rows.count(0), 44u);
+  EXPECT_EQ(rows.count(1), 30u);
+}
+
 TEST(HostRows, TheOldestOfAHeadGoWhenTheBytesAreUsedUp) {
   const KvGeometry geometry = Geometry(DType::kF16, DType::kF16, 32, 2);
   Pages pages(geometry);

@@ -7,7 +7,8 @@ In a chat the user says facts of himself and gives passages to read. Then come q
 facts, for other things, and one more passage, each as the next turn after the same chat, which is
 rewound between them; answers are greedy. It is so with the full f16 cache, under the cap, and under
 the cap with recalls that are compared with drafts. A question returns when the full cache answers
-it rightly and the cap alone does not; a turn that asks for nothing that was said does not. Printed:
+it rightly and the cap alone does not, nor would the session with recalls without this one: its two
+drafts say the same, and that is right. A turn that asks for nothing that was said does not. Printed:
 the shares of both that were told as returns, at the library's threshold and at others, the AUROC of
 the divergence, and how many questions that the full cache answers rightly each way does.
 """
@@ -129,11 +130,17 @@ def share(part: int, whole: int) -> str:
     return f"{part} of {whole}" + (f" ({100 * part / whole:.1f} %)" if whole else "")
 
 
+def knows(turn: dict) -> bool:
+    """Whether a recall was not needed: earlier ones have left what the answer needs."""
+    return turn["right"] and turn["divergence"] == 0.0
+
+
 def report(turns: list[dict]) -> str:
     """The figures as text."""
     turns = [turn for turn in turns if turn["corm+compared"]["dropped"]]
     gated = [turn for turn in turns if turn["value"]]  # All that the full cache answers rightly.
-    returns = [turn["corm+compared"] for turn in gated if not turn["corm"]["right"]]
+    returns = [turn["corm+compared"] for turn in gated
+               if not turn["corm"]["right"] and not knows(turn["corm+compared"])]
     others = [turn["corm+compared"] for turn in turns if not turn["value"]]
     at = [[turn["divergence"] for turn in group] for group in (returns, others)]
     lines = [f"questions that the full cache answers rightly: {len(gated)}; returns of these: "
