@@ -8,9 +8,9 @@ facts, for other things, and one more passage, each as the next turn after the s
 rewound between them; answers are greedy. It is so with the full f16 cache, under the cap, and under
 the cap with recalls that are compared with drafts. A question returns when the full cache answers
 it rightly and the cap alone does not, nor would the session with recalls without this one: its two
-drafts say the same, and that is right. A turn that asks for nothing that was said does not. Printed:
-the shares of both that were told as returns, at the library's threshold and at others, the AUROC of
-the divergence, and how many questions that the full cache answers rightly each way does.
+drafts say the same, and that is right. A turn that asks for nothing that was said does not return.
+Printed: the shares of both that were told as returns, at the library's threshold and at others, the
+AUROC of the divergence, and how many questions that the full cache answers rightly each way does.
 """
 import argparse
 import concurrent.futures
