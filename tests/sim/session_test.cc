@@ -138,7 +138,9 @@ TEST_P(SessionLimits, ARecallLooksThroughCopiesAndLosesNoRow) {
   EXPECT_GT(recalled->found.share_most, 0.0);
   EXPECT_GE(recalled->found.share_sum, recalled->found.share_most);
   EXPECT_EQ(session->stats().rows + session->stats().host_rows, all);
-  EXPECT_EQ(session->stats().returned_total, dropped) << "each is looked at once";
+  // Each is looked at once; then those around one place come again.
+  EXPECT_GE(session->stats().returned_total, dropped);
+  EXPECT_LE(session->stats().returned_total, dropped + 25 * model_.kv_head_total());
   EXPECT_EQ(session->tokens(), log);
   EXPECT_EQ(session->next_position(), log.size());
   EXPECT_NE(RowsOf(*session), before);
