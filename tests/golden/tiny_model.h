@@ -19,7 +19,7 @@ struct TinyModelOptions {
   uint32_t width = 128;
   uint32_t ffn = 256;
   uint32_t context = 512;
-  GgufType type = GgufType::kF32;  // Of matrices: F32 F16 BF16 Q8_0 Q4_0 Q4_1.
+  GgufType type = GgufType::kF32;  // Of matrices: any that ops compute with.
   bool is_tied = false;            // The embedding is the output matrix too.
   bool is_sentencepiece = false;   // The vocabulary, else byte-level.
   uint32_t seed = 1;
