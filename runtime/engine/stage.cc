@@ -18,7 +18,7 @@ absl::Status CheckSupport(const Backend& backend, const Tape& tape) {
     const SupportAnswer answer = backend.Supports(op);
     if (answer.support != Support::kNone) continue;
     return absl::UnimplementedError(absl::StrCat(
-        "backend ", backend.Name(), " cannot compute ", ToString(op), ", as it has no ", answer.why,
+        "backend ", backend.Name(), " cannot compute ", ToString(op), ": no ", answer.why,
         backend.Device().is_host ? "" : "; --backend cpu computes everything"));
   }
   return absl::OkStatus();
