@@ -84,7 +84,7 @@ class MatMulCase {
   Scene scene;
 };
 
-/// Widths are multiples of 32, which all types with larger blocks need more of.
+/// `inner`, or the next multiple of the type's block.
 uint32_t InnerOf(DType dtype, uint32_t inner) {
   const uint32_t block = Info(dtype).block;
   return block <= 32 ? inner : (inner + block - 1) / block * block;
