@@ -56,6 +56,7 @@ struct PanelShape {
   uint32_t scaled;          // Columns that share a scale.
   int32_t bias;             // What quants, stored without sign, are too large by.
 
+  // Kernel files call these in constant expressions alone: nothing of them is left to link.
   constexpr uint32_t parts() const { return 32 / scaled; }
   /// Of scales and minimums.
   constexpr uint32_t runs() const { return scales / (16 * scale_bytes); }
