@@ -13,9 +13,14 @@ struct TileBlock {
   uint32_t rows;
   constexpr uint32_t scales() const { return rows * kRowBytes; }   // f32 [rows]: d
   constexpr uint32_t sums() const { return scales() + rows * 4; }  // f32 [rows]: d * sum
-  constexpr uint32_t biases() const { return sums() + rows * 4; }  // i32 [rows]
-  constexpr uint32_t bytes() const { return biases() + rows * 4; }
+  constexpr uint32_t halves() const { return sums() + rows * 4; }  // i32 [rows][2]: sum of each 16
+  constexpr uint32_t bytes() const { return halves() + rows * 8; }
 };
+
+/// The sums of quants of columns 0..15 and 16..31 of a row.
+CORM_SIMD const int32_t* HalvesOf(TileBlock layout, const uint8_t* block, uint32_t row) {
+  return reinterpret_cast<const int32_t*>(block + layout.halves()) + 2 * row;
+}
 
 uint64_t TileBytes(uint32_t blocks);
 void QuantizeTile(const float* const* rows, uint32_t count, uint32_t blocks, float scale,
@@ -39,29 +44,29 @@ void Stamp(const RunTask& task, const float* weights, const float* factors, cons
            uint32_t reach);
 void AddAttention(const RunTask& task, const float* weights, const float* factors);
 
-/// Both planes of a row's block against 16 rows of weights, 8 groups of 4 columns; too large by
-/// kS8Bias * sum if kSigned.
+/// Both planes of a row's block against 16 rows of weights, kGroups groups of 4 columns; too large
+/// by kS8Bias * sum if kSigned.
 ///
 /// kChains (1, 2, 4) sums that do not wait for each other: one where the rows of a tile hide the
 /// latency of a dot product, more where there are few.
-template <bool kSigned, int kChains = 1>
+template <bool kSigned, int kChains = 1, int kGroups = 8>
 CORM_SIMD I32 DotPlanes(const I8* w, const int8_t* x) {
   const auto dot = [&](I32 sum, int g, int plane) {
     const int8_t* four = x + plane * static_cast<int>(kBlock) + 4 * g;
-    return kSigned ? DotS8(sum, w[g], four) : DotU4(sum, w[g], four);
+    return kSigned ? DotS8(sum, w[g], four) : DotU7(sum, w[g], four);
   };
   I32 high = ZeroI();
   if constexpr (kChains == 1) {
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) high = dot(high, g, 0);
+    for (int g = 0; g < kGroups; ++g) high = dot(high, g, 0);
     high = ShiftLeft<7>(high);
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) high = dot(high, g, 1);
+    for (int g = 0; g < kGroups; ++g) high = dot(high, g, 1);
     return high;
   } else if constexpr (kChains == 2) {
     I32 low = ZeroI();
 #pragma GCC unroll 8
-    for (int g = 0; g < 8; ++g) {
+    for (int g = 0; g < kGroups; ++g) {
       high = dot(high, g, 0);
       low = dot(low, g, 1);
     }
@@ -69,7 +74,7 @@ CORM_SIMD I32 DotPlanes(const I8* w, const int8_t* x) {
   } else {
     I32 high_odd = ZeroI(), low = ZeroI(), low_odd = ZeroI();
 #pragma GCC unroll 4
-    for (int g = 0; g < 8; g += 2) {
+    for (int g = 0; g < kGroups; g += 2) {
       high = dot(high, g, 0);
       high_odd = dot(high_odd, g + 1, 0);
       low = dot(low, g, 1);

@@ -5,15 +5,20 @@
 //
 // Quantized activations: a tile holds up to `tile_rows` rows. For each block of 32 columns it
 // holds, row by row, two planes of 32 signed bytes (high, low) with x = d * (128 * high + low), 15
-// bits; then for each row d and d * sum(128 * high + low) in f32, and in i32 what undoes the bias
-// of DotS8. Two planes cost a second dot product, which hides behind memory in decode, and make the
-// product with the weights exact to 3e-5 of the greatest activation of a block: eviction can then
-// be judged against the full cache without the noise that 8 bits put into both.
+// bits; then for each row d and d * sum(128 * high + low) in f32, and in i32 the sums over columns
+// 0..15 and 16..31, which undo the bias of DotS8 and that of quants. Two planes cost a second dot
+// product, which hides behind memory in decode, and make the product with the weights exact to 3e-5
+// of the greatest activation of a block: eviction can then be judged against the full cache without
+// the noise that 8 bits put into both.
 //
 // Packed weights: a panel holds 16 rows, block by block of 32 columns. First the quants of a block:
-// 4 columns of row 0, 4 of row 1 .. of row 15 are 64 bytes; 4-bit types hold columns 0..15 in the
-// low halves and 16..31 in the high halves, as GGUF does. Then 16 scales in f16, and 16 minimums in
-// the case of q4_1. So a matrix is read in one sequential stream.
+// 4 columns of row 0, 4 of row 1 .. of row 15 are 64 bytes, a group. Nibbles hold groups 0..3
+// (columns 0..15) in the low halves and groups 4..7 in the high halves, as GGUF does; a fifth bit
+// of all eight groups is in 64 bytes behind them, bit g that of group g, and two more bits of
+// groups 0..3 and of 4..7 in 64 bytes each. Then scales, a run of 16 rows for each 16 or 32
+// columns, and minimums alike; those of K types are bytes that multiply f16 factors, of scales and
+// minus those of minimums, which stand before each 256 columns. So a matrix is read in one
+// sequential stream.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -28,7 +33,50 @@ constexpr uint32_t kRunStride = kRunSlots + 16;  // Floats between two queries' 
 constexpr uint32_t kTileRowsMax = 8;
 constexpr uint32_t kRotationMost = 256;  // Dimensions that q4_0 rows rotate together.
 
-enum class PanelType : uint8_t { kQ4_0, kQ4_1, kQ8_0 };
+/// By the types of files, but kLevels*: nibbles that name 16 levels, for all others.
+enum class PanelType : uint8_t {
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kLevels32,
+  kLevels16,
+};
+
+struct PanelShape {
+  uint32_t quants, scales;  // Bytes of 16 rows of 32 columns.
+  uint32_t scale_bytes;     // Of one scale: 1 (times a factor), 2 (f16) or 4 (f32).
+  uint32_t factors;         // Bytes before each kFactorColumns, or 0.
+  uint32_t scaled;          // Columns that share a scale.
+  int32_t bias;             // What quants, stored without sign, are too large by.
+
+  // Kernel files call these in constant expressions alone: nothing of them is left to link.
+  constexpr uint32_t parts() const { return 32 / scaled; }
+  /// Of scales and minimums.
+  constexpr uint32_t runs() const { return scales / (16 * scale_bytes); }
+  constexpr bool has_minimums() const { return runs() > parts(); }
+};
+constexpr uint32_t kFactorColumns = 256;
+constexpr PanelShape kPanelShapes[] = {
+    {256, 32, 2, 0, 32, 8},    // kQ4_0
+    {256, 64, 2, 0, 32, 0},    // kQ4_1
+    {320, 32, 2, 0, 32, 16},   // kQ5_0
+    {320, 64, 2, 0, 32, 0},    // kQ5_1
+    {512, 32, 2, 0, 32, 0},    // kQ8_0
+    {256, 64, 1, 64, 16, 0},   // kQ2_K
+    {256, 32, 1, 32, 16, 4},   // kQ3_K
+    {256, 32, 1, 64, 32, 0},   // kQ4_K
+    {320, 32, 1, 64, 32, 0},   // kQ5_K
+    {384, 32, 1, 32, 16, 32},  // kQ6_K
+    {256, 64, 4, 0, 32, 0},    // kLevels32
+    {256, 128, 4, 0, 16, 0},   // kLevels16
+};
 enum class DenseType : uint8_t { kF32, kF16, kBF16 };
 
 /// Rows [first_row, last_row) of y = x * w^T for panels [first_panel, last_panel).
@@ -37,6 +85,7 @@ struct PanelTask {
   uint32_t blocks;        // Of 32 columns, in a row of x.
   const uint8_t* panels;  // All of w.
   uint64_t panel_bytes;
+  const int8_t* levels;  // 16, of kLevels*.
   const uint8_t* tiles;  // All rows of x, quantized.
   uint64_t tile_bytes;
   float* y;

@@ -86,7 +86,8 @@ void ScorePageQuants(const uint8_t* k, const uint16_t* k_scale, ptrdiff_t ahead,
         const int8_t* x = reinterpret_cast<const int8_t*>(block + j * TileBlock::kRowBytes);
         I32 sum = DotPlanes<!kQ4, kChains>(w, x);
         if constexpr (!kQ4 && kS8Bias != 0) {
-          sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + kLayout.biases())[j]));
+          const int32_t* halves = HalvesOf(kLayout, block, j);
+          sum = SubI(sum, SetI(kS8Bias * (halves[0] + halves[1])));
         }
         const float d = reinterpret_cast<const float*>(block + kLayout.scales())[j];
         acc[j] = Fma(ToF32(sum), Mul(scales, Set(d)), acc[j]);

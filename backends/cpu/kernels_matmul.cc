@@ -15,40 +15,54 @@ void QuantizeBlock(const float* x, float scale, TileBlock layout, uint8_t* block
   const float greatest = MaxLane(Max(Abs(a), Abs(b)));
   const float d = greatest / kSteps, inverse = greatest > 0.0f ? kSteps / greatest : 0.0f;
   int8_t* planes = reinterpret_cast<int8_t*>(block + row * TileBlock::kRowBytes);
-  int32_t sum = 0;
+  int32_t* halves = reinterpret_cast<int32_t*>(block + layout.halves()) + 2 * row;
   for (uint32_t half = 0; half < 2; ++half) {
     const I32 q = RoundToInt(Mul(half == 0 ? a : b, Set(inverse)));
     const I32 high = ShiftRight<7>(AddI(q, SetI(64)));
     StoreLowBytes(planes + 16 * half, high);
     StoreLowBytes(planes + kBlock + 16 * half, SubI(q, ShiftLeft<7>(high)));
-    sum += SumI(q);
+    halves[half] = SumI(q);
   }
+  const int32_t sum = halves[0] + halves[1];
   reinterpret_cast<float*>(block + layout.scales())[row] = d;
   reinterpret_cast<float*>(block + layout.sums())[row] = d * static_cast<float>(sum);
-  reinterpret_cast<int32_t*>(block + layout.biases())[row] = kS8Bias * sum;
 }
 
 template <PanelType kType>
-constexpr uint32_t QuantBytes() {
-  return kType == PanelType::kQ8_0 ? 512 : 256;
-}
+constexpr PanelShape kShape = kPanelShapes[static_cast<int>(kType)];
 template <PanelType kType>
-constexpr uint32_t ScaleBytes() {
-  return kType == PanelType::kQ4_1 ? 64 : 32;
-}
+constexpr int kParts = static_cast<int>(kShape<kType>.parts());
+template <PanelType kType>
+constexpr bool kIsLevels = kType == PanelType::kLevels32 || kType == PanelType::kLevels16;
+template <PanelType kType>
+constexpr bool kIsSigned = kType == PanelType::kQ8_0 || kIsLevels<kType>;
 
 // How far ahead of its use a lone row asks for weights; past the end of a matrix that is no fault.
 constexpr uint32_t kPrefetchBytes = 2048;
 
 template <uint32_t kBytes>
 CORM_SIMD void Prefetch(const uint8_t* at) {
-#pragma GCC unroll 9
+#pragma GCC unroll 12
   for (uint32_t i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i);
+}
+
+/// The fifth bits of groups kGroup..7.
+template <int kGroup = 0>
+CORM_SIMD void AddFifthBits(I8 plane, I8* w) {
+  w[kGroup] = Or(w[kGroup], Bits<kGroup - 4>(plane, 16));
+  if constexpr (kGroup < 7) AddFifthBits<kGroup + 1>(plane, w);
+}
+
+/// The fifth and sixth bits of four groups, from kGroup on.
+template <int kGroup = 0>
+CORM_SIMD void AddTwoBits(I8 plane, I8* w) {
+  w[kGroup] = Or(w[kGroup], Bits<2 * kGroup - 4>(plane, 48));
+  if constexpr (kGroup < 3) AddTwoBits<kGroup + 1>(plane, w);
 }
 
 /// Unpacks the quants of one block into 8 groups of 4 columns.
 template <PanelType kType>
-CORM_SIMD void LoadQuants(const uint8_t* quants, I8* w) {
+CORM_SIMD void LoadQuants(const uint8_t* quants, const int8_t* levels, I8* w) {
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     if constexpr (kType == PanelType::kQ8_0) {
@@ -59,26 +73,79 @@ CORM_SIMD void LoadQuants(const uint8_t* quants, I8* w) {
       w[i] = LowNibbles(both);
       w[i + 4] = HighNibbles(both);
     }
+    if constexpr (kIsLevels<kType>) {
+      w[i] = ForDotS8(Look(w[i], levels));
+      w[i + 4] = ForDotS8(Look(w[i + 4], levels));
+    }
   }
+  if constexpr (kShape<kType>.quants == 320) AddFifthBits(LoadBytes(quants + 256), w);
+  if constexpr (kShape<kType>.quants == 384) {
+    AddTwoBits(LoadBytes(quants + 256), w);
+    AddTwoBits(LoadBytes(quants + 320), w + 4);
+  }
+}
+
+/// What a run of scales or minimums, the `run`-th of a block, says of 16 rows.
+template <PanelType kType>
+CORM_SIMD F32 LoadRun(const uint8_t* factors, const uint8_t* runs, int run) {
+  constexpr PanelShape kPanel = kShape<kType>;
+  if constexpr (kPanel.scale_bytes == 1) {
+    const uint8_t* factor = factors + (run < kParts<kType> ? 0 : kPanelRows * 2);
+    return Mul(LoadF16(reinterpret_cast<const uint16_t*>(factor)),
+               LoadI8(reinterpret_cast<const int8_t*>(runs) + 16 * run));
+  } else if constexpr (kPanel.scale_bytes == 4) {
+    return Load(reinterpret_cast<const float*>(runs) + 16 * run);
+  } else {
+    return LoadF16(reinterpret_cast<const uint16_t*>(runs) + 16 * run);
+  }
+}
+
+/// Scales and minimums of the parts of a block.
+template <PanelType kType>
+struct Scales {
+  F32 scale[kParts<kType>], minimum[kParts<kType>];
+};
+
+template <PanelType kType>
+CORM_SIMD Scales<kType> LoadScales(const uint8_t* factors, const uint8_t* runs) {
+  Scales<kType> scales;
+#pragma GCC unroll 2
+  for (int part = 0; part < kParts<kType>; ++part) {
+    scales.scale[part] = LoadRun<kType>(factors, runs, part);
+    if constexpr (kShape<kType>.has_minimums()) {
+      scales.minimum[part] = LoadRun<kType>(factors, runs, kParts<kType> + part);
+    }
+  }
+  return scales;
 }
 
 /// acc += one block of one row of x with 16 rows of w.
 template <PanelType kType, int kRows>
-CORM_SIMD F32 AddBlock(F32 acc, const I8* w, F32 scales, F32 minimums, const uint8_t* block,
+CORM_SIMD F32 AddBlock(F32 acc, const I8* w, const Scales<kType>& scales, const uint8_t* block,
                        uint32_t row) {
-  constexpr bool kSigned = kType == PanelType::kQ8_0;
   constexpr TileBlock kLayout{kRows};
+  constexpr int kGroups = 8 / kParts<kType>;
+  constexpr int kChains = kRows == 1 ? 4 / kParts<kType> : kRows <= 4 ? 2 : 1;
+  constexpr int32_t kBias = kIsSigned<kType> ? kS8Bias : kShape<kType>.bias;
   const int8_t* x = reinterpret_cast<const int8_t*>(block + row * TileBlock::kRowBytes);
   const float d = reinterpret_cast<const float*>(block + kLayout.scales())[row];
-  constexpr int kChains = kRows == 1 ? 4 : kRows <= 4 ? 2 : 1;
-  I32 sum = DotPlanes<kSigned, kChains>(w, x);
-  if constexpr (kSigned && kS8Bias != 0) {
-    sum = SubI(sum, SetI(reinterpret_cast<const int32_t*>(block + kLayout.biases())[row]));
+  const int32_t* halves = HalvesOf(kLayout, block, row);
+#pragma GCC unroll 2
+  for (int part = 0; part < kParts<kType>; ++part) {
+    I32 sum = DotPlanes<kIsSigned<kType>, kChains, kGroups>(w + kGroups * part, x + 16 * part);
+    if constexpr (kBias != 0) {
+      const int32_t x_sum = kParts<kType> == 1 ? halves[0] + halves[1] : halves[part];
+      sum = SubI(sum, SetI(kBias * x_sum));
+    }
+    acc = Fma(ToF32(sum), Mul(scales.scale[part], Set(d)), acc);
+    if constexpr (kShape<kType>.has_minimums()) {
+      const float x_sum = kParts<kType> == 1
+                              ? reinterpret_cast<const float*>(block + kLayout.sums())[row]
+                              : d * static_cast<float>(halves[part]);
+      acc = Fma(scales.minimum[part], Set(x_sum), acc);
+    }
   }
-  acc = Fma(ToF32(sum), Mul(scales, Set(d)), acc);
-  if constexpr (kSigned) return acc;
-  const float x_sum = reinterpret_cast<const float*>(block + kLayout.sums())[row];
-  return Fma(minimums, Set(x_sum), acc);
+  return acc;
 }
 
 CORM_SIMD void StoreSums(float* y, F32 sums, uint32_t count, bool accumulate) {
@@ -93,23 +160,24 @@ CORM_SIMD void StoreSums(float* y, F32 sums, uint32_t count, bool accumulate) {
 template <PanelType kType, int kRows>
 void MultiplyTile(const PanelTask& task, const uint8_t* panel, const uint8_t* tile, float* y,
                   uint32_t count) {
-  constexpr uint32_t kBlockBytes = QuantBytes<kType>() + ScaleBytes<kType>();
+  constexpr PanelShape kPanel = kShape<kType>;
+  constexpr uint32_t kBlockBytes = kPanel.quants + kPanel.scales;
   F32 acc[kRows];
   for (F32& sum : acc) sum = Zero();
-  for (uint32_t b = 0; b < task.blocks; ++b) {
+  const uint8_t* factors = panel;
+  for (uint32_t b = 0; b < task.blocks; ++b, panel += kBlockBytes) {
+    if (kPanel.factors != 0 && b % (kFactorColumns / kBlock) == 0) {
+      factors = panel;
+      panel += kPanel.factors;
+    }
     I8 w[8];
-    const uint8_t* quants = panel + uint64_t{b} * kBlockBytes;
-    if constexpr (kRows == 1) Prefetch<kBlockBytes>(quants + kPrefetchBytes);
-    LoadQuants<kType>(quants, w);
-    const uint16_t* halves = reinterpret_cast<const uint16_t*>(quants + QuantBytes<kType>());
-    const F32 scales = LoadF16(halves);
-    F32 minimums = scales;
-    if constexpr (kType == PanelType::kQ4_1) minimums = LoadF16(halves + 16);
-    if constexpr (kType == PanelType::kQ4_0) minimums = Mul(scales, Set(-8.0f));
+    if constexpr (kRows == 1) Prefetch<kBlockBytes>(panel + kPrefetchBytes);
+    LoadQuants<kType>(panel, task.levels, w);
+    const Scales<kType> scales = LoadScales<kType>(factors, panel + kPanel.quants);
     const uint8_t* block = tile + uint64_t{b} * TileBlock{kRows}.bytes();
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      acc[r] = AddBlock<kType, kRows>(acc[r], w, scales, minimums, block, static_cast<uint32_t>(r));
+      acc[r] = AddBlock<kType, kRows>(acc[r], w, scales, block, static_cast<uint32_t>(r));
     }
   }
   for (int r = 0; r < kRows; ++r) {
@@ -225,7 +293,16 @@ void MultiplyPanels(const PanelTask& task) {
   switch (task.type) {
     case PanelType::kQ4_0: return MultiplyPanelsOf<PanelType::kQ4_0>(task);
     case PanelType::kQ4_1: return MultiplyPanelsOf<PanelType::kQ4_1>(task);
+    case PanelType::kQ5_0: return MultiplyPanelsOf<PanelType::kQ5_0>(task);
+    case PanelType::kQ5_1: return MultiplyPanelsOf<PanelType::kQ5_1>(task);
     case PanelType::kQ8_0: return MultiplyPanelsOf<PanelType::kQ8_0>(task);
+    case PanelType::kQ2_K: return MultiplyPanelsOf<PanelType::kQ2_K>(task);
+    case PanelType::kQ3_K: return MultiplyPanelsOf<PanelType::kQ3_K>(task);
+    case PanelType::kQ4_K: return MultiplyPanelsOf<PanelType::kQ4_K>(task);
+    case PanelType::kQ5_K: return MultiplyPanelsOf<PanelType::kQ5_K>(task);
+    case PanelType::kQ6_K: return MultiplyPanelsOf<PanelType::kQ6_K>(task);
+    case PanelType::kLevels32: return MultiplyPanelsOf<PanelType::kLevels32>(task);
+    case PanelType::kLevels16: return MultiplyPanelsOf<PanelType::kLevels16>(task);
   }
 }
 

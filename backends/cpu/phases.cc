@@ -122,7 +122,7 @@ void Compiler::SizeScratch() {
   const Kernels& kernels = *builder_.kernels;
   uint64_t tiles = 0, attend = 0, heads = 0;
   for (const Op& op : tape_.ops) {
-    if (const auto* matmul = std::get_if<MatMulOp>(&op); matmul && IsPacked(matmul->w.dtype)) {
+    if (const auto* matmul = std::get_if<MatMulOp>(&op); matmul && IsBlockType(matmul->w.dtype)) {
       const uint64_t count = CeilDiv(std::max(builder_.rows, builder_.out_rows), kernels.tile_rows);
       tiles = std::max(tiles, count * kernels.tile_bytes(matmul->w.shape[1] / kBlock));
     } else if (const auto* attention = std::get_if<AttendOp>(&op)) {
@@ -149,14 +149,14 @@ const AngleTable& Compiler::AnglesOf(const RopeSpec& rope) {
 
 void Compiler::Add(const MatMulOp& first) {
   std::vector<MatMulOp> ops = {first};
-  bool any_packed = IsPacked(first.w.dtype);
+  bool any_packed = IsBlockType(first.w.dtype);
   while (at_ + 1 < tape_.ops.size()) {
     const auto* next = std::get_if<MatMulOp>(&tape_.ops[at_ + 1]);
     if (next == nullptr || !IsSame(next->x, first.x)) break;
     // One that writes what another of the group writes must wait for it.
     const auto shares = [&](const MatMulOp& op) { return Overlap(op.y, next->y); };
     if (std::any_of(ops.begin(), ops.end(), shares)) break;
-    any_packed |= IsPacked(next->w.dtype);
+    any_packed |= IsBlockType(next->w.dtype);
     ops.push_back(*next);
     ++at_;
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backends/cpu/phases.h"
+#include "runtime/format/quants.h"
 
 namespace cormorant::cpu {
 namespace {
@@ -48,7 +49,7 @@ class MatMuls final : public Phase {
     const uint32_t rows = Rows(replay);
     for (uint32_t row = 0; row < rows; row += kRowsAtOnce) {
       const uint32_t row_end = std::min(rows, row + kRowsAtOnce);
-      if (IsPacked(op.w.dtype)) {
+      if (IsBlockType(op.w.dtype)) {
         MultiplyPacked(op, replay, first, last, row, row_end);
       } else {
         MultiplyDense(op, replay, first, last, row, row_end);
@@ -63,6 +64,7 @@ class MatMuls final : public Phase {
     task.blocks = op.w.shape[1] / kBlock;
     task.panels = replay.weights->panels(op.w.offset);
     task.panel_bytes = PanelBytes(op.w.dtype, op.w.shape[1]);
+    task.levels = LevelsOf(op.w.dtype);
     task.tiles = replay.Scratch<uint8_t>(tiles_);
     task.tile_bytes = kernels_.tile_bytes(task.blocks);
     task.y = replay.At(op.y);

@@ -15,7 +15,11 @@
 //   F32  16 floats      I32  16 signed integers      I8  64 bytes: 4 neighbours for each of 16
 //   lanes
 //
-//   DotU4(acc, w, x)  acc[l] += sum_c w[4l+c] * x[c], w in 0..15, x the 4 signed bytes at `x`
+//   Bits<n>(a, mask)  bytes of a, n places down (up if negative), and what of it mask keeps: bits
+//   of
+//                     neighbours come in, and mask must not keep them
+//   Look(a, levels)   levels[b] for bytes b of a, in 0..15
+//   DotU7(acc, w, x)  acc[l] += sum_c w[4l+c] * x[c], w in 0..127, x the 4 signed bytes at `x`
 //   DotS8(acc, w, x)  the same for signed w as ForDotS8 left it, too large by kS8Bias * sum_c x[c]
 #pragma once
 #include <stddef.h>

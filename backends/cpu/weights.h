@@ -1,6 +1,6 @@
 // A model's weights as the CPU's kernels want them.
 //
-// Block types that matmuls use are packed into panels of 16 rows (kernels.h) in one piece of
+// Block types that matmuls use are packed into panels of 16 rows (panels.h) in one piece of
 // memory; everything else is read where the model file has it.
 #pragma once
 #include <cstdint>
@@ -9,20 +9,11 @@
 
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/panels.h"
 #include "platform/memory.h"
 #include "runtime/ops/tape.h"
 
 namespace cormorant::cpu {
-
-/// Whether a weight of this type is packed for a matmul.
-bool IsPacked(DType dtype);
-PanelType PanelTypeOf(DType dtype);
-/// Bytes of the panel that holds 16 rows of `columns`.
-uint64_t PanelBytes(DType dtype, uint32_t columns);
-inline uint32_t PanelCount(uint32_t rows) {
-  return (rows + kPanelRows - 1) / kPanelRows;
-}
 
 class CpuWeights final : public Weights {
  public:

@@ -28,7 +28,7 @@ WeightType TypeOf(DType dtype) {
     case DType::kQ8_0: return kQ8_0;
     case DType::kQ4_0: return kQ4_0;
     case DType::kQ4_1: return kQ4_1;
-    case DType::kU32: break;
+    default: break;  // WhyUnsupported has refused it.
   }
   CORM_CHECK(false);
   return kF32;

@@ -110,7 +110,7 @@ uint32_t ShaderType(DType dtype) {
     case DType::kQ8_0: return 3;
     case DType::kQ4_0: return 4;
     case DType::kQ4_1: return 5;
-    case DType::kU32: break;
+    default: break;  // WhyUnsupported has refused it.
   }
   CORM_CHECK(false);
   return 0;

@@ -29,16 +29,25 @@ std::string Str(absl::string_view text) {
   return std::string(text);
 }
 
+/// The types of a file's tensors, and whether this version computes with them as they are.
 Json TensorTypes(const GgufFile& file) {
-  std::map<std::string, std::pair<uint64_t, uint64_t>> by_type;  // Count and bytes.
+  struct Sums {
+    uint64_t count = 0, bytes = 0;
+    bool is_computed = false;
+  };
+  std::map<std::string, Sums> by_type;
   for (const GgufTensor& tensor : file.tensors()) {
-    auto& [count, bytes] = by_type[Str(GgufTypeName(tensor.type))];
-    ++count;
-    bytes += tensor.bytes;
+    Sums& sums = by_type[Str(GgufTypeName(tensor.type))];
+    ++sums.count;
+    sums.bytes += tensor.bytes;
+    sums.is_computed = ComputeType(tensor.type).has_value();
   }
   Json types = Json::array();
   for (const auto& [name, sums] : by_type) {
-    types.push_back({{"type", name}, {"count", sums.first}, {"bytes", sums.second}});
+    types.push_back({{"type", name},
+                     {"count", sums.count},
+                     {"bytes", sums.bytes},
+                     {"computed", sums.is_computed}});
   }
   return types;
 }

@@ -103,12 +103,25 @@ absl::Status CacheLost() {
   return absl::AbortedError("the cache was lost with its device");
 }
 
+/// Where the backend lacks an op of the model, the CPU's takes its place if the choice was `auto`.
+absl::Status EnsureSupport(const DeviceOpeners& openers, const EngineOptions& options,
+                           const ModelFile& model, std::unique_ptr<Backend>* backend) {
+  const Tape tape = model.WriteTape(1, 1, options.query_statistics);
+  const absl::Status support = CheckSupport(**backend, tape);
+  const bool has_choice = options.backend == "auto" && openers.host != nullptr;
+  if (support.ok() || !has_choice || (*backend)->Device().is_host) return support;
+  Log(LogLevel::kWarning, absl::StrCat("the CPU computes this model: ", support.message()));
+  CORM_ASSIGN_OR_RETURN(*backend, openers.host());
+  return CheckSupport(**backend, tape);
+}
+
 /// The plan for the device in `backends`. Where it cannot hold the model and its cache alone,
 /// others are opened and added, and where all of them cannot, the CPU's backend: one for each
 /// stage.
 absl::StatusOr<EnginePlan> PlanOn(std::vector<std::unique_ptr<Backend>>* backends,
                                   const DeviceOpeners& openers, const EngineOptions& options,
                                   const ModelFile& model, const Tuning* tuning) {
+  CORM_RETURN_IF_ERROR(EnsureSupport(openers, options, model, &backends->front()));
   std::vector<const Backend*> devices = {backends->front().get()};
   absl::StatusOr<EnginePlan> plan = PlanRows(options, model, tuning, devices, nullptr);
   const bool is_enough = plan.ok() && !plan->short_of_memory;

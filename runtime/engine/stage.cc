@@ -13,6 +13,17 @@
 
 namespace cormorant {
 
+absl::Status CheckSupport(const Backend& backend, const Tape& tape) {
+  for (const Op& op : tape.ops) {
+    const SupportAnswer answer = backend.Supports(op);
+    if (answer.support != Support::kNone) continue;
+    return absl::UnimplementedError(absl::StrCat(
+        "backend ", backend.Name(), " cannot compute ", ToString(op), ": no ", answer.why,
+        backend.Device().is_host ? "" : "; --backend cpu computes everything"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(std::unique_ptr<Backend> backend,
                                                      uint32_t index, const Inputs& inputs,
                                                      MemoryLedger* ledger, LoadObserver* observer) {
@@ -28,13 +39,7 @@ absl::StatusOr<std::unique_ptr<Stage>> Stage::Create(std::unique_ptr<Backend> ba
 
 absl::Status Stage::Load(const Inputs& inputs, MemoryLedger* ledger, LoadObserver* observer) {
   const Tape tape = StageTape(inputs.buckets.back().parts, index_);
-  for (const Op& op : tape.ops) {
-    const SupportAnswer answer = backend_->Supports(op);
-    if (answer.support == Support::kNone) {
-      return absl::UnimplementedError(absl::StrCat("backend ", backend_->Name(), " cannot compute ",
-                                                   ToString(op), ": ", answer.why));
-    }
-  }
+  CORM_RETURN_IF_ERROR(CheckSupport(*backend_, tape));
   const StagePlan& plan = inputs.plan.stages[index_];
   for (const auto& [category, bytes] :
        {std::pair(MemoryCategory::kActivations, plan.memory.activations),

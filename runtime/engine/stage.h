@@ -25,6 +25,9 @@
 
 namespace cormorant {
 
+/// UNIMPLEMENTED, with what to do about it, where the backend cannot compute an op of the tape.
+absl::Status CheckSupport(const Backend& backend, const Tape& tape);
+
 class Stage {
  public:
   /// The parts of one row bucket, those of all stages.

@@ -70,6 +70,26 @@ std::optional<DType> ComputeType(GgufType type) {
     case GgufType::kQ8_0: return DType::kQ8_0;
     case GgufType::kQ4_0: return DType::kQ4_0;
     case GgufType::kQ4_1: return DType::kQ4_1;
+    case GgufType::kQ5_0: return DType::kQ5_0;
+    case GgufType::kQ5_1: return DType::kQ5_1;
+    case GgufType::kQ2_K: return DType::kQ2_K;
+    case GgufType::kQ3_K: return DType::kQ3_K;
+    case GgufType::kQ4_K: return DType::kQ4_K;
+    case GgufType::kQ5_K: return DType::kQ5_K;
+    case GgufType::kQ6_K: return DType::kQ6_K;
+    case GgufType::kIQ1_S: return DType::kIQ1_S;
+    case GgufType::kIQ1_M: return DType::kIQ1_M;
+    case GgufType::kIQ2_XXS: return DType::kIQ2_XXS;
+    case GgufType::kIQ2_XS: return DType::kIQ2_XS;
+    case GgufType::kIQ2_S: return DType::kIQ2_S;
+    case GgufType::kIQ3_XXS: return DType::kIQ3_XXS;
+    case GgufType::kIQ3_S: return DType::kIQ3_S;
+    case GgufType::kIQ4_NL: return DType::kIQ4_NL;
+    case GgufType::kIQ4_XS: return DType::kIQ4_XS;
+    case GgufType::kTQ1_0: return DType::kTQ1_0;
+    case GgufType::kTQ2_0: return DType::kTQ2_0;
+    case GgufType::kMXFP4: return DType::kMXFP4;
+    case GgufType::kNVFP4: return DType::kNVFP4;
     default: return std::nullopt;
   }
 }

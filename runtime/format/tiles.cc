@@ -66,6 +66,18 @@ void PackBlock(const TiledShape& shape, const std::byte* row, uint32_t block, st
 
 }  // namespace
 
+bool IsTiled(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kQ8_0:
+    case DType::kQ4_0:
+    case DType::kQ4_1: return true;
+    default: return false;
+  }
+}
+
 TiledShape::TiledShape(DType type, uint32_t rows_of, uint32_t columns_of)
     : dtype(type),
       rows(rows_of),

@@ -15,6 +15,9 @@ namespace cormorant {
 
 constexpr uint32_t kTileSide = 32;
 
+/// Whether there are tiles of the type.
+bool IsTiled(DType dtype);
+
 struct TiledShape {
   TiledShape(DType type, uint32_t rows_of, uint32_t columns_of);
 

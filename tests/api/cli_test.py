@@ -226,6 +226,8 @@ class Inspect(CliTest):
         self.has(result, "architecture parameters tensors context kv_bytes_per_token plan "
                  "supported problems")
         self.assertEqual(result["kv_bytes_per_token"], 23040)
+        self.assertTrue(result["tensor_types"])
+        self.assertTrue(all(types["computed"] for types in result["tensor_types"]))
         self.assertIn(b"architecture: llama", run("inspect", "-m", MODEL).stdout)
 
 

@@ -25,7 +25,7 @@ import gguf_header
 import make_model
 
 CLI = sys.argv[1]
-LOADABLE = ("F16", "Q8_0", "Q4_0", "Q4_1")
+LOADABLE = ("F16", "Q8_0", "Q4_0", "Q4_1", "Q4_K")
 TEXT, TOKENS = "An ordinary text of more than twenty-four bytes.", 24
 
 

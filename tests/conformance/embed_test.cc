@@ -2,6 +2,8 @@
 //
 // Method: all weight types; the first and the last row of the table, one id twice, fewer live rows
 // than the bucket holds; the oracle is Dequantize itself and not only the reference.
+#include <algorithm>
+
 #include "tests/conformance/harness.h"
 
 namespace cormorant::conformance {
@@ -10,9 +12,10 @@ namespace {
 CORM_CONFORMANCE(EmbedTest);
 
 TEST_P(EmbedTest, RowsAreExact) {
-  for (DType dtype :
-       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
-    for (uint32_t width : {32u, 96u, 576u}) {
+  for (DType dtype : WeightTypes()) {
+    if (!Takes(dtype)) continue;
+    for (uint32_t blocks : {1u, 3u, 18u}) {
+      const uint32_t width = blocks * std::max(Info(dtype).block, 32u);
       constexpr uint32_t kRows = 9, kLive = 7, kVocab = 37;
       Scene scene(width, kRows);
       const Tensor table = scene.RandomWeight(dtype, {kVocab, width, 1});
@@ -39,12 +42,14 @@ TEST_P(EmbedTest, RowsAreExact) {
 
 TEST_P(EmbedTest, RowsOfATableThatIsAlsoTheOutputMatrixAreExact) {
   // A backend may keep one copy of a tied table, laid out for the matmul.
-  for (DType dtype : {DType::kF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
-    constexpr uint32_t kRows = 4, kVocab = 37, kWidth = 96;
+  for (DType dtype : WeightTypes()) {
+    if (!Takes(dtype)) continue;
+    constexpr uint32_t kRows = 4, kVocab = 37;
+    const uint32_t width = 3 * std::max(Info(dtype).block, 32u);
     Scene scene(5, kRows);
-    const Tensor table = scene.RandomWeight(dtype, {kVocab, kWidth, 1});
-    const Tensor x = scene.Temp({kRows, kWidth, 1});
-    scene.Add(EmbedOp{scene.Temp({kRows, kWidth, 1}), table});
+    const Tensor table = scene.RandomWeight(dtype, {kVocab, width, 1});
+    const Tensor x = scene.Temp({kRows, width, 1});
+    scene.Add(EmbedOp{scene.Temp({kRows, width, 1}), table});
     scene.Add(MatMulOp{scene.Temp({kRows, kVocab, 1}), x, table});
     scene.Finish();
     scene.FillNormal(scene.op<MatMulOp>(1).x, kRows);
@@ -57,7 +62,7 @@ TEST_P(EmbedTest, RowsOfATableThatIsAlsoTheOutputMatrixAreExact) {
     const std::vector<float> values = scene.Values(table);
     std::vector<float> rows;
     for (uint32_t id : ids) {
-      rows.insert(rows.end(), values.begin() + id * kWidth, values.begin() + (id + 1) * kWidth);
+      rows.insert(rows.end(), values.begin() + id * width, values.begin() + (id + 1) * width);
     }
     CompareExactly<float>(what, got.At(scene.op<EmbedOp>().y), rows);
   }

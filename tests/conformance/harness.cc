@@ -12,8 +12,10 @@
 #include "runtime/base/status.h"
 #include "runtime/base/units.h"
 #include "runtime/format/dequantize.h"
+#include "runtime/format/tiles.h"
 #include "runtime/ops/validate.h"
 #include "tests/conformance/exclusions.h"
+#include "tests/golden/random_blocks.h"
 #if defined(CORMORANT_EMULATORS)
 #include "tests/emulator/backends.h"
 #endif
@@ -184,16 +186,15 @@ absl::Status Untouched(const Scene& scene, const Outcome& outcome) {
   return SameBytes("bytes outside live rows changed in out", masked.out, scene.out);
 }
 
-/// One block of random bits; its scale is of the order of 1/128.
+/// One block of random bits; its scale is of the order of 1/128, or 0.
 void RandomBlock(DType dtype, std::mt19937& random, std::byte* to) {
   for (uint32_t i = 0; i < Info(dtype).block_bytes; ++i) to[i] = static_cast<std::byte>(random());
   const auto scale = [&] {
     const float magnitude = 0.002f + 0.02f * static_cast<float>(random() % 1000) / 1000.0f;
-    return F32ToF16(random() % 2 == 0 ? magnitude : -magnitude);
+    return random() % 2 == 0 ? magnitude : -magnitude;
   };
-  const uint16_t d = random() % 16 == 0 ? uint16_t{0} : scale(), m = scale();
-  std::memcpy(to, &d, sizeof(d));
-  if (dtype == DType::kQ4_1) std::memcpy(to + sizeof(d), &m, sizeof(m));
+  const float d = random() % 16 == 0 ? 0.0f : scale(), m = scale();
+  testing::SetBlockScale(dtype, d, m, to);
 }
 
 }  // namespace
@@ -230,7 +231,13 @@ absl::StatusOr<std::unique_ptr<Backend>> OpenTarget(const Target& target, uint32
   return def->open({target.device, threads});
 }
 
-std::string TargetName(const testing::TestParamInfo<Target>& info) {
+std::vector<DType> WeightTypes() {
+  std::vector<DType> types = testing::BlockTypes();
+  types.insert(types.begin(), {DType::kF32, DType::kF16, DType::kBF16});
+  return types;
+}
+
+std::string TargetName(const ::testing::TestParamInfo<Target>& info) {
   return info.param.name;
 }
 
@@ -342,7 +349,7 @@ void OpTest::TearDown() {
   backend_.reset();  // Validation layers have a last word when a device closes.
   SetLogSink(nullptr, nullptr, LogLevel::kError);
   if (!logged_errors_.empty()) Fail(logged_errors_);
-  const testing::TestInfo* info = testing::UnitTest::GetInstance()->current_test_info();
+  const ::testing::TestInfo* info = ::testing::UnitTest::GetInstance()->current_test_info();
   // "On/AttendTest" and "Prefill/cpu_avx2".
   std::string suite = info->test_suite_name(), name = info->name();
   suite = suite.substr(suite.find('/') + 1);
@@ -363,6 +370,21 @@ void OpTest::TearDown() {
 
 void OpTest::Fail(const std::string& what) {
   if (failure_count_++ < kFailuresShown) failures_.push_back(what);
+}
+
+bool OpTest::Takes(DType dtype) {
+  MatMulOp matmul;
+  EmbedOp embed;
+  matmul.w.dtype = embed.table.dtype = dtype;
+  bool takes = true;
+  for (const Op& op : {Op(matmul), Op(embed)}) {
+    const SupportAnswer answer = backend_->Supports(op);
+    if (answer.support != Support::kNone) continue;
+    takes = false;
+    if (IsTiled(dtype)) Fail(absl::StrCat("does not take ", Info(dtype).name, ": ", answer.why));
+    if (answer.why.empty()) Fail(absl::StrCat("refuses ", Info(dtype).name, " without a reason"));
+  }
+  return takes;
 }
 
 bool OpTest::RunOn(Backend& backend, const std::string& what, const Scene& scene, Outcome* to) {

@@ -116,6 +116,9 @@ class OpTest : public testing::TestWithParam<Target> {
   void TearDown() override;
 
   void Fail(const std::string& what);
+  /// Whether the target computes with weights of this type. It must for the types that have tiles
+  /// (runtime/format/tiles.h), and may refuse others, with a reason.
+  bool Takes(DType dtype);
   /// Runs on the target and on the reference; false (and a failure) when one cannot.
   bool RunBoth(const std::string& what, const Scene& scene, Outcome* got, Outcome* want);
   bool RunOn(Backend& backend, const std::string& what, const Scene& scene, Outcome* to);
@@ -152,6 +155,9 @@ class OpTest : public testing::TestWithParam<Target> {
   std::vector<std::string> failures_;
   size_t failure_count_ = 0;
 };
+
+/// f32, f16, bf16 and all block types.
+std::vector<DType> WeightTypes();
 
 std::string TargetName(const testing::TestParamInfo<Target>& info);
 

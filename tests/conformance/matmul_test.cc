@@ -84,17 +84,22 @@ class MatMulCase {
   Scene scene;
 };
 
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
-                            DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+/// `inner`, or the next multiple of the type's block.
+uint32_t InnerOf(DType dtype, uint32_t inner) {
+  const uint32_t block = Info(dtype).block;
+  return block <= 32 ? inner : (inner + block - 1) / block * block;
+}
 
 TEST_P(MatMulTest, ShapesAndTypes) {
-  for (DType dtype : kTypes) {
-    for (const Shape& s :
+  for (DType dtype : WeightTypes()) {
+    if (!Takes(dtype)) continue;
+    for (Shape s :
          {Shape{1, 1, 32, 16}, Shape{1, 1, 576, 37}, Shape{1, 1, 1536, 576}, Shape{2, 2, 64, 1},
           Shape{3, 3, 576, 17}, Shape{8, 8, 1536, 33}, Shape{8, 5, 64, 48}, Shape{17, 17, 32, 7},
           Shape{64, 64, 576, 49}, Shape{64, 9, 576, 64}, Shape{256, 250, 64, 31},
           Shape{256, 1, 32, 16}, Shape{16, 16, 96, 65}, Shape{33, 33, 32, 63},
           Shape{64, 63, 160, 130}, Shape{65, 65, 96, 129}, Shape{129, 129, 64, 127}}) {
+      s.inner = InnerOf(dtype, s.inner);
       for (bool accumulate : {false, true}) {
         MatMulCase c(dtype, s, accumulate);
         Outcome got, want;
@@ -112,8 +117,10 @@ TEST_P(MatMulTest, OneThreadAndThree) {
   for (uint32_t threads : {1u, 3u}) {
     absl::StatusOr<std::unique_ptr<Backend>> own = OpenTarget(GetParam(), threads);
     if (!own.ok()) return Fail(own.status().ToString());
-    for (DType dtype : kTypes) {
-      for (const Shape& s : {Shape{1, 1, 64, 50}, Shape{20, 19, 96, 50}, Shape{1, 1, 32, 3}}) {
+    for (DType dtype : WeightTypes()) {
+      if (!Takes(dtype)) continue;
+      for (Shape s : {Shape{1, 1, 64, 50}, Shape{20, 19, 96, 50}, Shape{1, 1, 32, 3}}) {
+        s.inner = InnerOf(dtype, s.inner);
         MatMulCase c(dtype, s, false);
         Outcome got, want;
         if (!RunOn(**own, c.what, c.scene, &got)) continue;

@@ -13,10 +13,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "runtime/base/check.h"
 #include "runtime/base/half.h"
 #include "runtime/format/blocks.h"
 #include "tests/golden/gguf_writer.h"
+#include "tests/golden/random_blocks.h"
 #include "tests/golden/small_vocabulary.h"
 
 namespace cormorant::testing {
@@ -60,10 +60,21 @@ void PutQ4(std::span<const float> x, bool has_minimum, ByteBuffer& to) {
   }
 }
 
-std::vector<std::byte> Encode(GgufType type, std::span<const float> values) {
+/// Values of about the same mean square, random again, where there is no quantization here.
+void PutRandom(GgufType type, std::span<const float> x, std::mt19937& random, ByteBuffer& to) {
+  float squares = 0.0f;
+  for (float value : x) squares += value * value;
+  const DType dtype = *ComputeType(type);
+  std::vector<std::byte> block(Info(dtype).block_bytes);
+  RandomBlock(dtype, std::sqrt(squares / static_cast<float>(x.size())), random, block.data());
+  to.PutBytes(block);
+}
+
+std::vector<std::byte> Encode(GgufType type, std::span<const float> values, std::mt19937& random) {
   ByteBuffer bytes;
-  for (size_t at = 0; at < values.size(); at += kBlockElements) {
-    const std::span<const float> x = values.subspan(at, kBlockElements);
+  const size_t block = std::max(kBlockElements, FindGgufType(static_cast<uint32_t>(type))->block);
+  for (size_t at = 0; at < values.size(); at += block) {
+    const std::span<const float> x = values.subspan(at, block);
     switch (type) {
       case GgufType::kF32: bytes.PutBytes(std::as_bytes(x)); break;
       case GgufType::kF16:
@@ -75,7 +86,7 @@ std::vector<std::byte> Encode(GgufType type, std::span<const float> values) {
       case GgufType::kQ8_0: PutQ8(x, bytes); break;
       case GgufType::kQ4_0: PutQ4(x, false, bytes); break;
       case GgufType::kQ4_1: PutQ4(x, true, bytes); break;
-      default: CORM_CHECK(false);
+      default: PutRandom(type, x, random, bytes); break;
     }
   }
   return bytes.bytes();
@@ -91,7 +102,7 @@ class ModelWriter {
     std::vector<float> values(uint64_t{rows} * width);
     const float deviation = gain / std::sqrt(static_cast<float>(width));
     for (float& value : values) value = normal_(random_) * deviation;
-    file.AddTensor(name, options_.type, {width, rows}, Encode(options_.type, values));
+    file.AddTensor(name, options_.type, {width, rows}, Encode(options_.type, values, random_));
   }
   void AddNorm(const std::string& name) {
     std::vector<float> values(options_.width);

@@ -19,9 +19,11 @@ struct TinyModelOptions {
   uint32_t width = 128;
   uint32_t ffn = 256;
   uint32_t context = 512;
-  GgufType type = GgufType::kF32;  // Of matrices: F32 F16 BF16 Q8_0 Q4_0 Q4_1.
-  bool is_tied = false;            // The embedding is the output matrix too.
-  bool is_sentencepiece = false;   // The vocabulary, else byte-level.
+  // Of matrices: any that ops compute with. Where there is no quantization here, blocks are random
+  // bits under scales that give weights the deviation they have in the others.
+  GgufType type = GgufType::kF32;
+  bool is_tied = false;           // The embedding is the output matrix too.
+  bool is_sentencepiece = false;  // The vocabulary, else byte-level.
   uint32_t seed = 1;
 };
 

@@ -18,9 +18,11 @@
 namespace cormorant::sim {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::Gt;
+using ::testing::HasSubstr;
 
 constexpr TinyModelOptions kSevenLayers = {.layers = 7};
 
@@ -82,6 +84,30 @@ void ExpectSameAsWhole(const TinyModel& model, World& split) {
   EXPECT_EQ(Continue(*a, 20), Continue(*b, 20));
   const Session* const sessions[] = {b.get()};
   CheckInvariants(*split.engine, sessions);
+}
+
+/// A device that lacks a type of weights: `auto` leaves it for the CPU, a choice by name is refused
+/// with what lacks and what to do.
+TEST(Devices, ThatLackATypeAreLeftToTheirName) {
+  const TinyModel model({.heads = 8, .width = 256, .type = GgufType::kQ4_K});
+  const uint64_t plenty[] = {uint64_t{1} << 30};
+  World by_name(model, plenty);
+  by_name.faults[0]->lacks_k_types = true;
+  const absl::Status refused = by_name.Open(true);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(refused.message()),
+              AllOf(HasSubstr("cannot compute"), HasSubstr("q4_k"), HasSubstr("--backend cpu")));
+
+  World by_choice(model, plenty);
+  by_choice.options.backend = "auto";
+  by_choice.faults[0]->lacks_k_types = true;
+  ASSERT_TRUE(by_choice.Open(true).ok());
+  EXPECT_TRUE(by_choice.faults[0]->compiled.empty());
+
+  World able(model, plenty);
+  able.options.backend = "auto";
+  ASSERT_TRUE(able.Open(true).ok());
+  EXPECT_FALSE(able.faults[0]->compiled.empty());
 }
 
 TEST(Devices, OneThatIsEnoughStaysAlone) {

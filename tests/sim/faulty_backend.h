@@ -18,6 +18,7 @@ struct Faults {
   uint32_t after_opening = 0;  // fail_in of a device that is opened again.
   bool is_host = true;
   bool may_join = false;
+  bool lacks_k_types = false;  // It computes no matmul with q4_k weights.
   uint64_t memory_free = 0;
   std::optional<MemoryBudget> budget;
 
@@ -41,7 +42,13 @@ class FaultyBackend final : public Backend {
 
   absl::string_view Name() const override { return inner_->Name(); }
   const DeviceInfo& Device() const override { return info_; }
-  SupportAnswer Supports(const Op& op) const override { return inner_->Supports(op); }
+  SupportAnswer Supports(const Op& op) const override {
+    const auto* matmul = std::get_if<MatMulOp>(&op);
+    if (faults_->lacks_k_types && matmul != nullptr && matmul->w.dtype == DType::kQ4_K) {
+      return {Support::kNone, "weights of q4_k"};
+    }
+    return inner_->Supports(op);
+  }
   uint64_t WeightBytes(std::span<const HostTensor> tensors, const Tape& tape) const override {
     return inner_->WeightBytes(tensors, tape);
   }

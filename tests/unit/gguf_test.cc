@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/golden/gguf_writer.h"
@@ -120,11 +121,13 @@ TEST(Gguf, EveryTensorTypeIsKnownByNameAndSize) {
     const std::optional<DType> compute = ComputeType(tensor.type);
     if (compute.has_value()) {
       EXPECT_EQ(tensor.bytes, RowBytes(*compute, tensor.elements())) << tensor.name;
+      EXPECT_EQ(absl::AsciiStrToUpper(Info(*compute).name), tensor.name);
     }
   }
   EXPECT_EQ(ComputeType(GgufType::kQ4_1), DType::kQ4_1);
-  EXPECT_EQ(ComputeType(GgufType::kQ6_K), std::nullopt);
-  EXPECT_EQ(FindGgufType(4), nullptr);  // Withdrawn.
+  EXPECT_EQ(ComputeType(GgufType::kQ6_K), DType::kQ6_K);
+  EXPECT_EQ(ComputeType(GgufType::kQ8_K), std::nullopt);  // No model stores it.
+  EXPECT_EQ(FindGgufType(4), nullptr);                    // Withdrawn.
   EXPECT_EQ(GgufTypeName(static_cast<GgufType>(1000)), "?");
 }
 
@@ -261,7 +264,7 @@ TEST(Gguf, FileOfAnotherWriterReadsTheSame) {
   EXPECT_THAT(*file.Floats("array.f32"), ElementsAre(0.5f, -1.5f));
   EXPECT_THAT(*file.Strings("array.string"), ElementsAre("", "a", "Ġthe", "\n"));
   EXPECT_EQ(RenderGgufValue(*file.FindValue("array.bool")), "[true, false, true]");
-  ASSERT_EQ(file.tensors().size(), 10u);
+  ASSERT_EQ(file.tensors().size(), 50u);
   ASSERT_NE(file.FindTensor("Q4_1"), nullptr);
   EXPECT_THAT(file.FindTensor("Q4_1")->shape, ElementsAre(96, 4));
   EXPECT_EQ(file.FindTensor("Q4_1")->type, GgufType::kQ4_1);

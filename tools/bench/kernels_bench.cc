@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "backends/cpu/kernels.h"
@@ -19,6 +20,7 @@
 #include "backends/cpu/weights.h"
 #include "platform/cpu.h"
 #include "platform/memory.h"
+#include "runtime/format/quants.h"
 #include "runtime/ops/kv_page.h"
 
 namespace cormorant::cpu {
@@ -95,6 +97,7 @@ void Panels(benchmark::State& state) {
   task.blocks = blocks;
   task.panels = reinterpret_cast<const uint8_t*>(panels.data());
   task.panel_bytes = panel_bytes;
+  task.levels = LevelsOf(dtype);
   task.tiles = tiles.data();
   task.tile_bytes = tile_bytes;
   task.y = y.data();
@@ -105,24 +108,32 @@ void Panels(benchmark::State& state) {
     kernels.multiply_panels(task);
     benchmark::DoNotOptimize(y.data());
   }
+  state.SetLabel(std::string(Info(dtype).name));
   const double products = static_cast<double>(rows) * columns * outer;
   state.SetBytesProcessed(
       static_cast<int64_t>(state.iterations() * PanelCount(outer) * panel_bytes));
   state.counters["multiply_adds"] = benchmark::Counter(
       products, benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
 }
-const std::vector<int64_t> kTypes = {static_cast<int>(DType::kQ4_0), static_cast<int>(DType::kQ4_1),
-                                     static_cast<int>(DType::kQ8_0)};
+std::vector<int64_t> BlockTypes() {
+  std::vector<int64_t> types;
+  for (uint32_t i = 0; i < kDTypes; ++i) {
+    if (IsBlockType(static_cast<DType>(i))) types.push_back(i);
+  }
+  return types;
+}
 // A tile and a few panels in the first cache: the arithmetic limit of the loop.
 BENCHMARK(Panels)->Args({8, 576, 64, static_cast<int>(DType::kQ4_1)});
 // Decode, weights past the caches: the bandwidth limit.
 BENCHMARK(Panels)
-    ->ArgsProduct({{1}, {576, 4096}, {32768}, kTypes})
+    ->Args({1, 576, 32768, static_cast<int>(DType::kQ4_1)})
+    ->ArgsProduct({{1}, {4096}, {32768}, BlockTypes()})
     ->ArgsProduct({{2, 4}, {4096}, {32768}, {static_cast<int>(DType::kQ4_1)}})
     ->Unit(benchmark::kMillisecond);
 // Prefill.
 BENCHMARK(Panels)
-    ->ArgsProduct({{64}, {576, 1536}, {576}, {static_cast<int>(DType::kQ4_1)}})
+    ->Args({64, 576, 576, static_cast<int>(DType::kQ4_1)})
+    ->ArgsProduct({{64}, {1536}, {576}, BlockTypes()})
     ->Unit(benchmark::kMicrosecond);
 
 /// Scores, softmax and values of one run of pages: args queries, head width, type of rows, runs of
