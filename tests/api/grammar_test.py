@@ -1,0 +1,182 @@
+"""JSON Schemas against the Python package jsonschema: random texts, and answers of a real model.
+
+    grammar_test.py LIBRARY CORMORANT     of libcormorant.so and of the command line
+
+Needs jsonschema, which tools/test fetches into .cache/python; skipped without. Answers are made with
+the model in CORMORANT_TEST_MODEL, and that part is skipped without it.
+"""
+import ctypes as c
+import datetime
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / ".cache/python"))
+try:
+    import jsonschema
+except ImportError:
+    print("the Python package jsonschema is missing; tools/test fetches it")
+    sys.exit(77)
+
+LIBRARY, CLI = c.CDLL(sys.argv[1]), sys.argv[2]
+LIBRARY.corm_last_error.restype = c.c_char_p
+MODEL = os.environ.get("CORMORANT_TEST_MODEL", "")
+NONE, BEGIN, WHOLE = 0, 1, 2
+
+NODE = {"type": "object", "properties": {
+    "value": {"type": "integer", "minimum": 0, "maximum": 99},
+    "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}, "required": ["value", "next"]}
+# Each is small enough for a little model to come to an end.
+SCHEMAS = {
+    "person": {"type": "object", "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 20},
+        "age": {"type": "integer", "minimum": 0, "maximum": 130},
+        "email": {"type": ["string", "null"], "maxLength": 20}}, "required": ["name", "age"]},
+    "closed": {"type": "object", "properties": {"a": {"const": 1}, "b": {"enum": ["x", None, 2.5]}},
+               "required": ["b"], "additionalProperties": False},
+    "open": {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"],
+             "additionalProperties": {"type": "boolean"}},
+    "list": {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 2,
+             "maxItems": 4},
+    "tuple": {"type": "array", "prefixItems": [{"type": "number", "minimum": -90, "maximum": 90},
+                                               {"type": "number", "minimum": -180, "maximum": 180}],
+              "items": False, "minItems": 2},
+    "date": {"type": "object", "properties": {"day": {"type": "string", "format": "date"},
+                                              "at": {"type": "string", "format": "date-time"}},
+             "required": ["day", "at"]},
+    "uuid": {"type": "string", "format": "uuid"},
+    "pattern": {"type": "string", "pattern": "^(\\([0-9]{3}\\))?[0-9]{3}-[0-9]{4}$"},
+    "recursive": {"$ref": "#/$defs/node", "$defs": {"node": NODE}},
+    "choice": {"oneOf": [
+        {"type": "object", "properties": {"kind": {"const": "circle"},
+                                          "radius": {"type": "number", "exclusiveMinimum": 0,
+                                                     "maximum": 9.75}},
+         "required": ["kind", "radius"]},
+        {"type": "object", "properties": {"kind": {"const": "square"},
+                                          "side": {"type": "integer", "minimum": 1,
+                                                   "maximum": 12}},
+         "required": ["kind", "side"]}]},
+    "merged": {"allOf": [{"type": "object", "properties": {"n": {"type": "number"}},
+                          "required": ["n"]},
+                         {"properties": {"n": {"minimum": 10, "maximum": 12.5},
+                                         "ok": {"type": "boolean"}}, "required": ["ok"]}]},
+    "nested": {"type": "object", "properties": {"people": {"type": "array", "minItems": 1,
+        "maxItems": 2, "items": {"type": "object", "properties": {
+            "name": {"type": "string", "maxLength": 10},
+            "tags": {"type": "array", "items": {"enum": ["new", "old"]}, "maxItems": 2}},
+            "required": ["name", "tags"]}}}, "required": ["people"]},
+}
+# Texts in a usual form that must be accepted.
+ACCEPTED = {
+    "person": [{"name": "Zoë", "age": 130}, {"name": "a\"\\\n", "age": 0, "email": None}],
+    "closed": [{"b": "x"}, {"a": 1, "b": None}, {"b": 2.5}],
+    "open": [{"id": -5}, {"id": 1, "x": True, "i": False}],
+    "list": [["a", ""], ["é", "😀", "x", "y"]],
+    "tuple": [[-90, 180], [12.25, -0.5]],
+    "date": [{"day": "2024-02-29", "at": "1999-12-31T23:59:59Z"}],
+    "uuid": ["01234567-89ab-cdef-0123-456789abcdef"],
+    "pattern": ["555-1234", "(123)555-1234"],
+    "recursive": [{"value": 1, "next": {"value": 2, "next": None}}],
+    "choice": [{"kind": "circle", "radius": 0.5}, {"kind": "square", "side": 12}],
+    "merged": [{"n": 12.5, "ok": True}, {"n": 10, "ok": False}],
+    "nested": [{"people": [{"name": "a", "tags": []}, {"name": "b", "tags": ["new", "old"]}]}],
+}
+
+
+class Grammar:
+    """A handle of the C API."""
+
+    def __init__(self, schema):
+        self.handle = c.c_void_p()
+        status = LIBRARY.corm_grammar_create_json_schema(json.dumps(schema).encode(),
+                                                         c.byref(self.handle))
+        if status != 0:
+            raise RuntimeError(LIBRARY.corm_last_error().decode())
+
+    def match(self, text):
+        result, encoded = c.c_int32(), text.encode()
+        status = LIBRARY.corm_grammar_match(self.handle, encoded, c.c_size_t(len(encoded)),
+                                            c.byref(result))
+        if status != 0:
+            raise RuntimeError(LIBRARY.corm_last_error().decode())
+        return result.value
+
+    def close(self):
+        LIBRARY.corm_grammar_destroy(self.handle)
+
+    def random_text(self, source, steps=400):
+        """A whole text, character by character; None where it did not come to an end."""
+        characters = list('abcdefxyz0123456789-:.TZ{}[]", \n\\/eEué😀+') + list("truefalsn")
+        text = ""
+        for _ in range(steps):
+            match = self.match(text)
+            if match == WHOLE and source.random() < 0.7:
+                return text
+            source.shuffle(characters)
+            first = list('"}]') if source.random() < 0.3 else []
+            for character in first + characters + ['"']:
+                if self.match(text + character) != NONE:
+                    text += character
+                    break
+            else:
+                # What a schema spells out: any character at all.
+                further = (chr(code) for code in range(32, 127))
+                found = next((f for f in further if self.match(text + f) != NONE), None)
+                if found is None:
+                    return text if match == WHOLE else None
+                text += found
+        return None
+
+
+class SchemaTest(unittest.TestCase):
+    def check(self, name, text):
+        value = json.loads(text)
+        jsonschema.Draft202012Validator(SCHEMAS[name]).validate(value)
+        if name == "date":  # Formats are notes to the validator.
+            datetime.date.fromisoformat(value["day"])
+            datetime.datetime.fromisoformat(value["at"][:10])
+        return value
+
+    def test_random_texts_are_valid(self):
+        source = random.Random(4)
+        for name, schema in SCHEMAS.items():
+            grammar = Grammar(schema)
+            texts = [grammar.random_text(source) for _ in range(25)]
+            whole = [text for text in texts if text is not None]
+            self.assertGreater(len(whole), 5, name)
+            for text in whole:
+                with self.subTest(name=name, text=text):
+                    self.check(name, text)
+            grammar.close()
+
+    def test_valid_texts_are_accepted(self):
+        for name, values in ACCEPTED.items():
+            grammar = Grammar(SCHEMAS[name])
+            for value in values:
+                for text in (json.dumps(value), json.dumps(value, separators=(",", ":")),
+                             json.dumps(value, indent=2, ensure_ascii=False)):
+                    self.check(name, text)
+                    self.assertEqual(grammar.match(text), WHOLE, f"{name}: {text}")
+            grammar.close()
+
+    @unittest.skipUnless(MODEL, "CORMORANT_TEST_MODEL names no model")
+    def test_answers_of_a_model_are_valid(self):
+        for name, schema in SCHEMAS.items():
+            for more in (["--temp", "0"], ["--temp", "1.2", "--seed", "3"]):
+                done = subprocess.run(
+                    [CLI, "run", "-m", MODEL, "-p", f"Write a {name} as JSON.", "-n", "300",
+                     "--json", "-j", json.dumps(schema), *more], capture_output=True, check=False)
+                self.assertEqual(done.returncode, 0, done.stderr.decode())
+                result = json.loads(done.stdout)
+                with self.subTest(name=name, text=result["text"]):
+                    self.assertEqual(result["stop_reason"], "end")
+                    self.check(name, result["text"])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=1)
