@@ -38,16 +38,27 @@ TokenFilter::TokenFilter(std::shared_ptr<TokenGrammar> grammar, bool begins)
   const std::lock_guard lock(grammar_->mutex_);
   known_ = grammar_->Fresh();
   state_ = known_->automaton.start();
+  status_ = known_->automaton.status();
+}
+
+void TokenFilter::Settle() {
+  if (!grammar_->is_full(*known_)) return;
+  const std::shared_ptr<TokenGrammar::Known> fresh = grammar_->Fresh();
+  state_ = fresh->automaton.CopyState(known_->automaton, state_);
+  known_ = fresh;
 }
 
 uint32_t TokenFilter::StateAfter(uint32_t id) {
   absl::string_view bytes = trie_.tokenizer().Piece(id);
   if (begins_) absl::ConsumePrefix(&bytes, " ");
-  return known_->automaton.Read(state_, bytes);
+  const uint32_t state = known_->automaton.Read(state_, bytes);
+  status_.Update(known_->automaton.status());
+  return state;
 }
 
 bool TokenFilter::Allows(uint32_t id) {
   const std::lock_guard lock(grammar_->mutex_);
+  Settle();
   if (trie_.tokenizer().is_end_of_generation(id)) return known_->automaton.can_end(state_);
   return trie_.has(id) && StateAfter(id) != Automaton::kDead;
 }
@@ -74,11 +85,13 @@ std::vector<uint64_t> TokenFilter::MakeMask() {
     for (const uint32_t id : trie_.tokens_at(i)) SetBit(id, &mask);
     ++i;
   }
+  status_.Update(automaton.status());
   return mask;
 }
 
 std::span<const uint64_t> TokenFilter::Mask() {
   const std::lock_guard lock(grammar_->mutex_);
+  Settle();
   if (begins_) {
     if (first_mask_.empty()) first_mask_ = MakeMask();
     return first_mask_;
@@ -96,22 +109,14 @@ bool TokenFilter::has_mask() {
 void TokenFilter::Accept(uint32_t id) {
   const std::lock_guard lock(grammar_->mutex_);
   if (trie_.tokenizer().is_end_of_generation(id)) return;
+  Settle();
   state_ = StateAfter(id);
   begins_ = false;
-  if (!grammar_->is_full(*known_)) return;
-  const std::shared_ptr<TokenGrammar::Known> fresh = grammar_->Fresh();
-  state_ = fresh->automaton.CopyState(known_->automaton, state_);
-  known_ = fresh;
 }
 
 bool TokenFilter::can_end() {
   const std::lock_guard lock(grammar_->mutex_);
   return known_->automaton.can_end(state_);
-}
-
-absl::Status TokenFilter::status() {
-  const std::lock_guard lock(grammar_->mutex_);
-  return known_->automaton.status();
 }
 
 }  // namespace cormorant

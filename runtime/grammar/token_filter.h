@@ -63,10 +63,12 @@ class TokenFilter {
   void Accept(uint32_t id);
   /// Whether the text so far is complete.
   bool can_end();
-  /// RESOURCE_EXHAUSTED when the grammar is too ambiguous to go on; then nothing is allowed.
-  absl::Status status();
+  /// RESOURCE_EXHAUSTED once the text could be read in too many ways: what followed is not known.
+  const absl::Status& status() const { return status_; }
 
  private:
+  /// Goes on with states that are not too many, and no other answer's error.
+  void Settle();
   /// The state behind a token that is text.
   uint32_t StateAfter(uint32_t id);
   std::vector<uint64_t> MakeMask();
@@ -77,6 +79,7 @@ class TokenFilter {
   uint32_t state_;
   bool begins_;
   std::vector<uint64_t> first_mask_;  // While begins_.
+  absl::Status status_;
 };
 
 }  // namespace cormorant

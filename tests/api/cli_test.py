@@ -191,18 +191,6 @@ class Usage(CliTest):
 
 
 @needs_model
-class Grammars(CliTest):
-    """What is wrong with a grammar is said before a model is loaded."""
-
-    def test_wrong_ones_are_bad_usage(self):
-        ask = ("run", "-m", "/nonexistent.gguf", "-p", "x")
-        self.fails(2, ["line 1, column 10"], *ask, "--grammar", "root ::= x")
-        self.fails(2, ["no rule 'root'"], *ask, "--grammar", "")
-        self.fails(2, ["#/items: keyword 'not'"], *ask, "-j", '{"items": {"not": {}}}')
-        self.fails(1, ["/nonexistent.gbnf"], *ask, "--grammar-file", "/nonexistent.gbnf")
-        self.fails(2, ["grammar"], *ask, "--grammar", 'root ::= "a"', "-j", "{}")
-
-
 class Tokens(CliTest):
     def test_a_file_is_taken_as_it_is(self):
         text = b"  \r\nEnd without newline \xf0\x9f\x90\xa6 <|im_end|>\n\n"
@@ -266,22 +254,6 @@ class Run(CliTest):
         as_json = self.json("run", "-m", MODEL, "-p", "Say hello.", "-n", 12, "--temp", 0, "--json")
         self.assertEqual(done.stdout.decode(), as_json["text"] + "\n")
         self.assertIn("tok/s", done.stderr.decode())
-
-    def test_answers_match_their_grammar(self):
-        ask = ("run", "-m", MODEL, "-p", "Which is the largest?", "-n", 60, "--json")
-        result = self.json(*ask, "--grammar", 'root ::= "the " ("sun" | "moon")')
-        self.assertIn(result["text"], ("the sun", "the moon"))
-        self.assertEqual(result["stop_reason"], "end")
-        result = self.json(*ask, "--grammar-file", self.file("g", 'root ::= [0-9]{3}'))
-        self.assertRegex(result["text"], "^[0-9]{3}$")
-        schema = '{"properties": {"n": {"type": "integer", "maximum": 9}}, "required": ["n"]}'
-        for option in (("-j", schema), ("--json-schema", schema),
-                       ("--json-schema-file", self.file("s", schema))):
-            self.assertLessEqual(json.loads(self.json(*ask, *option)["text"])["n"], 9)
-        script = self.file("script", "Name one.\nAnother.\n")
-        done = run("chat", "-m", MODEL, "--script", script, "--json", "-j", schema)
-        turns = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual([list(json.loads(t["text"])) for t in turns], [["n"], ["n"]])
 
     def test_raw_goes_on_from_the_text(self):
         result = self.json("run", "-m", MODEL, "-p", "One, two, three,", "-n", 8, "--temp", 0,

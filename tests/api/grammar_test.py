@@ -1,9 +1,9 @@
-"""JSON Schemas against the Python package jsonschema: random texts, and answers of a real model.
+"""Grammars on the command line, and JSON Schemas against the Python package jsonschema.
 
     grammar_test.py LIBRARY CORMORANT     of libcormorant.so and of the command line
 
-Needs jsonschema, which tools/test fetches into .cache/python; skipped without. Answers are made with
-the model in CORMORANT_TEST_MODEL, and that part is skipped without it.
+What needs jsonschema, which tools/test fetches into .cache/python, is skipped without it, as are
+answers of a model without CORMORANT_TEST_MODEL.
 """
 import ctypes as c
 import datetime
@@ -13,6 +13,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,12 +21,12 @@ sys.path.append(str(ROOT / ".cache/python"))
 try:
     import jsonschema
 except ImportError:
-    print("the Python package jsonschema is missing; tools/test fetches it")
-    sys.exit(77)
+    jsonschema = None
 
 LIBRARY, CLI = c.CDLL(sys.argv[1]), sys.argv[2]
 LIBRARY.corm_last_error.restype = c.c_char_p
 MODEL = os.environ.get("CORMORANT_TEST_MODEL", "")
+needs_model = unittest.skipUnless(MODEL, "CORMORANT_TEST_MODEL names no model")
 NONE, BEGIN, WHOLE = 0, 1, 2
 
 NODE = {"type": "object", "properties": {
@@ -133,6 +134,7 @@ class Grammar:
         return None
 
 
+@unittest.skipIf(jsonschema is None, "the Python package jsonschema is missing")
 class SchemaTest(unittest.TestCase):
     def check(self, name, text):
         value = json.loads(text)
@@ -164,7 +166,7 @@ class SchemaTest(unittest.TestCase):
                     self.assertEqual(grammar.match(text), WHOLE, f"{name}: {text}")
             grammar.close()
 
-    @unittest.skipUnless(MODEL, "CORMORANT_TEST_MODEL names no model")
+    @needs_model
     def test_answers_of_a_model_are_valid(self):
         for name, schema in SCHEMAS.items():
             for more in (["--temp", "0"], ["--temp", "1.2", "--seed", "3"]):
@@ -176,6 +178,56 @@ class SchemaTest(unittest.TestCase):
                 with self.subTest(name=name, text=result["text"]):
                     self.assertEqual(result["stop_reason"], "end")
                     self.check(name, result["text"])
+
+
+class CommandLineTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def file(self, name, content):
+        path = pathlib.Path(self.folder.name) / name
+        path.write_text(content)
+        return str(path)
+
+    def run_cli(self, *arguments):
+        return subprocess.run([CLI, *map(str, arguments)], capture_output=True, text=True,
+                              check=False)
+
+    def json(self, *arguments):
+        done = self.run_cli(*arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def fails(self, code, words, *arguments):
+        done = self.run_cli("run", "-m", "/nonexistent.gguf", "-p", "x", *arguments)
+        self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+        self.assertIn(words, done.stderr)
+
+    def test_what_is_wrong_is_said_before_a_model_is_loaded(self):
+        self.fails(2, "line 1, column 10", "--grammar", "root ::= x")
+        self.fails(2, "no rule 'root'", "--grammar", "")
+        self.fails(2, "#/items: keyword 'not'", "-j", '{"items": {"not": {}}}')
+        self.fails(1, "/nonexistent.gbnf", "--grammar-file", "/nonexistent.gbnf")
+        self.fails(2, "", "--grammar", 'root ::= "a"', "-j", "{}")
+        self.fails(1, "/nonexistent.gguf", "--grammar", 'root ::= "a"')
+
+    @needs_model
+    def test_answers_match_their_grammar(self):
+        ask = ("run", "-m", MODEL, "-p", "Which is the largest?", "-n", 60, "--json")
+        result = self.json(*ask, "--grammar", 'root ::= "the " ("sun" | "moon")')
+        self.assertIn(result["text"], ("the sun", "the moon"))
+        self.assertEqual(result["stop_reason"], "end")
+        result = self.json(*ask, "--grammar-file", self.file("g", 'root ::= [0-9]{3}'))
+        self.assertRegex(result["text"], "^[0-9]{3}$")
+        schema = '{"properties": {"n": {"type": "integer", "maximum": 9}}, "required": ["n"]}'
+        for option in (("-j", schema), ("--json-schema", schema),
+                       ("--json-schema-file", self.file("s", schema))):
+            self.assertLessEqual(json.loads(self.json(*ask, *option)["text"])["n"], 9)
+        done = self.run_cli("chat", "-m", MODEL, "--json", "-j", schema, "--script",
+                            self.file("script", "Name one.\nAnother.\n"))
+        turns = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([list(json.loads(turn["text"])) for turn in turns], [["n"], ["n"]])
 
 
 if __name__ == "__main__":

@@ -138,7 +138,8 @@ TEST(JsonSchema, Objects) {
   Expect(three + R"(["x"], "additionalProperties": {"type": "integer"}})",
          {R"({"x":1})", R"({"a":2,"x":1,"y":3})"}, {"{}", R"({"y":1})", R"({"x":true})"});
   Expect(
-      R"({"properties": {"ab": {"type": "null"}, "abc": {}, "é": {}}, "additionalProperties": true})",
+      R"({"properties": {"ab": {"type": "null"}, "abc": {}, "é": {}},
+          "additionalProperties": true})",
       {R"({"x":1})", R"({"a":1,"abcd":[]})", R"({"ab":null,"abd":1})", R"({"":1})", R"({"è":1})"},
       {R"({"ab":1})", R"({"x":1,"ab":null})", R"({"x":1,"abc":2})", R"({"x":1,"é":2})"});
   Expect(R"({"properties": {"a\"b\n": {"type": "null"}}, "required": ["a\"b\n"]})",

@@ -377,9 +377,9 @@ typedef struct corm_generate_options {
   uint64_t seed;              /* Same seed, same text on the same device. Default 0. */
   int ignore_end;             /* Non-zero: goes on past the model's end of turn. */
   corm_progress_fn on_prompt; /* Progress over prompt tokens; may be NULL. */
-  /* The answer matches it, or is the beginning of a text that does where max_tokens or a callback
-   * ends it; NULL (default): any text. The turn ends where the grammar may, whatever ignore_end
-   * says. CORM_FAILED_PRECONDITION where no token goes on; CORM_RESOURCE_EXHAUSTED where the text
+  /* What the answer matches; where max_tokens or a callback ends it, it is the beginning of such
+   * a text. NULL (default): any text. The turn ends where the grammar may, whatever ignore_end
+   * says. CORM_FAILED_PRECONDITION where no token goes on, CORM_RESOURCE_EXHAUSTED where the text
    * can be read in too many ways. */
   const corm_grammar* grammar;
 } corm_generate_options;
@@ -412,7 +412,7 @@ typedef struct corm_generate_result {
   int32_t stop_reason;
   uint64_t recalled_tokens; /* Read again for this answer (recall); in prompt_seconds as well. */
   uint64_t recalled_rows;   /* That came back from copies and that the question attended to. */
-  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(draft after || draft before), in nats, of the
+  double draft_divergence;  /* CORM_RECALL_COMPARED: KL(draft after || draft before) in nats, of the
                                choice of a token, the greatest up to the first that differs; 0 where
                                both drafts say the same. */
   int32_t returned;         /* Non-zero: it is 0.06 or more: the answer needs what was dropped. */
