@@ -2,6 +2,7 @@
 #include "runtime/engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -25,6 +26,24 @@ uint32_t ArgMax(std::span<const float> logits) {
     }
   }
   return best;
+}
+
+/// Leaves what the mask allows, and gives the first of it.
+std::optional<uint32_t> Forbid(std::span<const uint64_t> mask, std::span<float> logits) {
+  std::optional<uint32_t> first;
+  for (size_t at = 0; at < logits.size(); at += 64) {
+    const uint64_t word = at / 64 < mask.size() ? mask[at / 64] : 0;
+    const std::span<float> part = logits.subspan(at, std::min<size_t>(64, logits.size() - at));
+    if (word != 0 && !first) first = static_cast<uint32_t>(at) + std::countr_zero(word);
+    if (word == 0) {
+      std::fill(part.begin(), part.end(), -INFINITY);
+    } else if (word != ~uint64_t{0}) {
+      for (size_t i = 0; i < part.size(); ++i) {
+        if ((word >> i & 1) == 0) part[i] = -INFINITY;
+      }
+    }
+  }
+  return first && *first < logits.size() ? first : std::nullopt;
 }
 
 /// The order of TopKOp.
@@ -79,24 +98,13 @@ uint32_t Sampler::Sample(std::span<float> logits, std::span<const uint32_t> hist
 std::optional<uint32_t> Sampler::Sample(std::span<float> logits, std::span<const uint32_t> history,
                                         TokenFilter* filter) {
   Penalize(logits, history);
-  if (!filter->has_mask()) {
-    if (is_greedy()) {
-      const uint32_t id = ArgMax(logits);
-      if (logits[id] > -INFINITY && filter->Allows(id)) return id;
-    } else if (CollectAllowed(logits, filter)) {
-      return Draw();
-    }
+  if (is_greedy()) {
+    const uint32_t id = ArgMax(logits);
+    if (logits[id] > -INFINITY && filter->Allows(id)) return id;
+  } else if (!filter->has_mask() && CollectAllowed(logits, filter)) {
+    return Draw();
   }
-  const std::span<const uint64_t> mask = filter->Mask();
-  std::optional<uint32_t> allowed;
-  for (uint32_t id = 0; id < logits.size(); ++id) {
-    const size_t word = id / 64;
-    if (word < mask.size() && (mask[word] >> (id % 64) & 1) != 0) {
-      if (!allowed) allowed = id;
-    } else {
-      logits[id] = -INFINITY;
-    }
-  }
+  const std::optional<uint32_t> allowed = Forbid(filter->Mask(), logits);
   if (!allowed) return std::nullopt;
   const uint32_t id = Choose(logits);
   // Of logits that are not numbers none wins, and any that is allowed will do.

@@ -22,7 +22,7 @@ SCHEMA = {"type": "array", "minItems": 40, "items": {"type": "object", "properti
     "name": {"type": "string"}, "age": {"type": "integer", "minimum": 0, "maximum": 120},
     "city": {"type": "string", "maxLength": 30}, "member": {"type": "boolean"}},
     "required": ["name", "age", "city", "member"]}}
-QUESTION = "List people with name, age, city and whether they are members, as JSON."
+QUESTION = "Tell a very long story about a village and the ten people who live in it."
 
 
 def parse_arguments():
@@ -48,6 +48,8 @@ def seconds_a_token(options, script, extra):
     turns = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode != 0 or len(turns) != 2:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    if any(turn["generated_tokens"] < options.tokens for turn in turns):
+        sys.exit(f"an answer ended before {options.tokens} tokens; ask for fewer (--tokens)")
     return [turn["decode_seconds"] / turn["generated_tokens"] for turn in turns]
 
 
