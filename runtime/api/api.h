@@ -17,6 +17,7 @@
 #include "runtime/engine/engine.h"
 #include "runtime/engine/session.h"
 #include "runtime/engine/shadow.h"
+#include "runtime/grammar/grammar.h"
 #include "runtime/text/tokenizer.h"
 
 struct corm_engine {
@@ -26,6 +27,10 @@ struct corm_engine {
 struct corm_tokenizer {
   std::shared_ptr<const cormorant::Tokenizer> tokenizer;
   std::string bos_text, eos_text;
+};
+
+struct corm_grammar {
+  std::shared_ptr<const cormorant::Grammar> grammar;
 };
 
 struct corm_session {

@@ -123,6 +123,7 @@ absl::StatusOr<GenerateOptions> ToGenerateOptions(const corm_generate_options* o
   out.sampler.repetition_window = read->repetition_window;
   out.sampler.seed = read->seed;
   out.ignore_end = read->ignore_end != 0;
+  if (read->grammar != nullptr) out.grammar = read->grammar->grammar;
   return out;
 }
 

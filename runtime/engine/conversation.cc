@@ -161,7 +161,7 @@ absl::Status Conversation::ReadAll(absl::string_view text, Session::Progress on_
   return absl::OkStatus();
 }
 
-absl::Status Conversation::Read(const SamplerOptions& sampler, Session::Progress on_prompt,
+absl::Status Conversation::Read(const GenerateOptions& options, Session::Progress on_prompt,
                                 GenerateResult* result) {
   if (messages_.empty())
     return absl::FailedPreconditionError("the conversation has no messages yet");
@@ -175,7 +175,7 @@ absl::Status Conversation::Read(const SamplerOptions& sampler, Session::Progress
   }
   const size_t before = session_->tokens().size();
   if (read_.empty()) begin_ = before;
-  absl::Status status = Recall(text, sampler, on_prompt, result);
+  absl::Status status = Recall(text, options, on_prompt, result);
   if (status.ok()) status = ReadAll(text, on_prompt);
   end_ = session_->tokens().size();
   result->prompt_tokens = end_ - before;
@@ -187,7 +187,7 @@ absl::Status Conversation::Reply(const GenerateOptions& options, Session::Progre
   *result = GenerateResult{};
   CORM_RETURN_IF_ERROR(options.sampler.Validate());
   const double start = Now();
-  const absl::Status read = Read(options.sampler, on_prompt, result);
+  const absl::Status read = Read(options, on_prompt, result);
   result->prompt_seconds = Now() - start;
   if (!read.ok()) {
     result->stop_reason = absl::IsCancelled(read) ? StopReason::kCancelled : StopReason::kCap;

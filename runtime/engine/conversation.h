@@ -89,7 +89,7 @@ class Conversation {
   void Forget();
   void Erase(const Unit& unit);
   absl::StatusOr<std::string> Render(size_t messages, bool add_generation_prompt);
-  absl::Status Read(const SamplerOptions& sampler, Session::Progress on_prompt,
+  absl::Status Read(const GenerateOptions& options, Session::Progress on_prompt,
                     GenerateResult* result);
   RowUse UseOf(size_t index) const;
   /// What of the whole text is not read yet; the last piece prompts for an answer.
@@ -102,7 +102,7 @@ class Conversation {
   /// Brings back what the part of `text` that is not read needs of what was dropped, where options
   /// say so. What is compared are the beginnings of answers before and after; where they are far
   /// apart, the second looks as well.
-  absl::Status Recall(absl::string_view text, const SamplerOptions& sampler,
+  absl::Status Recall(absl::string_view text, const GenerateOptions& options,
                       Session::Progress on_prompt, GenerateResult* result);
   absl::Status RecallBy(std::span<const uint32_t> ids, Session::Progress on_prompt,
                         GenerateResult* result);
@@ -110,7 +110,7 @@ class Conversation {
   /// is kept of it. Empty where nothing was dropped yet, or there is not room for all of it at
   /// once.
   absl::StatusOr<Draft> MakeDraft(absl::string_view text, size_t tokens,
-                                  const SamplerOptions& sampler, Session::Progress on_prompt);
+                                  const GenerateOptions& options, Session::Progress on_prompt);
   /// Encodes text that follows `before`, on top of what is read.
   absl::Status Encode(absl::string_view text, std::span<const uint32_t> before,
                       std::vector<uint32_t>* ids) const;

@@ -27,7 +27,7 @@ double Draft::DivergenceFrom(const Draft& other) const {
   return 0.0;  // However sure of it each is, they say the same.
 }
 
-absl::Status Conversation::Recall(absl::string_view text, const SamplerOptions& sampler,
+absl::Status Conversation::Recall(absl::string_view text, const GenerateOptions& options,
                                   Session::Progress on_prompt, GenerateResult* result) {
   const RecallWhen when = session_->options().recall;
   std::vector<uint32_t> question;
@@ -36,11 +36,11 @@ absl::Status Conversation::Recall(absl::string_view text, const SamplerOptions& 
   if (question.empty()) return absl::OkStatus();
   Draft without;
   if (when == RecallWhen::kCompared) {
-    CORM_ASSIGN_OR_RETURN(without, MakeDraft(text, question.size(), sampler, on_prompt));
+    CORM_ASSIGN_OR_RETURN(without, MakeDraft(text, question.size(), options, on_prompt));
   }
   CORM_RETURN_IF_ERROR(RecallBy(question, on_prompt, result));
   if (without.ids.empty() || result->degraded) return absl::OkStatus();
-  CORM_ASSIGN_OR_RETURN(const Draft with, MakeDraft(text, question.size(), sampler, on_prompt));
+  CORM_ASSIGN_OR_RETURN(const Draft with, MakeDraft(text, question.size(), options, on_prompt));
   result->draft_divergence = with.DivergenceFrom(without);
   result->returned = result->draft_divergence >= kReturned;
   if (!result->returned) return absl::OkStatus();
@@ -60,7 +60,7 @@ absl::Status Conversation::RecallBy(std::span<const uint32_t> ids, Session::Prog
 }
 
 absl::StatusOr<Draft> Conversation::MakeDraft(absl::string_view text, size_t tokens,
-                                              const SamplerOptions& sampler,
+                                              const GenerateOptions& options,
                                               Session::Progress on_prompt) {
   // Message by message they may be a few more.
   const size_t pieces = messages_.size() + 1 - ends_.size();
@@ -71,7 +71,7 @@ absl::StatusOr<Draft> Conversation::MakeDraft(absl::string_view text, size_t tok
   const size_t before = session_->tokens().size();
   const absl::Status status = ReadAll(text, on_prompt);
   absl::StatusOr<Draft> draft =
-      status.ok() ? session_->Begin(sampler, kDraftTokens) : absl::StatusOr<Draft>(status);
+      status.ok() ? session_->Begin(options, kDraftTokens) : absl::StatusOr<Draft>(status);
   read_ = read;
   ends_ = ends;
   const absl::Status rewound = session_->Rewind(before);

@@ -34,6 +34,7 @@
 #include "runtime/engine/session_cache.h"
 #include "runtime/engine/stage.h"
 #include "runtime/engine/tuning.h"
+#include "runtime/grammar/token_filter.h"
 #include "runtime/sched/scheduler.h"
 #include "runtime/text/tokenizer.h"
 
@@ -114,6 +115,9 @@ class Engine {
   const EnginePlan& plan() const { return *plan_.load(); }
   const ModelFile& model() const { return *model_; }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
+  /// A grammar over this vocabulary, as long as no more than a few others are used in between the
+  /// same one, which knows what it has met before.
+  std::shared_ptr<TokenGrammar> GrammarFor(const std::shared_ptr<const Grammar>& grammar);
   /// Null where there is none.
   const Tuning* tuning() const { return tuning_.has_value() ? &*tuning_ : nullptr; }
   MemoryLedger::Snapshot memory() const { return ledger_.Read(); }
@@ -196,6 +200,9 @@ class Engine {
   RequestId next_request_ = 1;
   absl::flat_hash_map<RequestId, Active*> active_;
   std::vector<SessionCache*> caches_;
+  std::mutex grammars_mutex_;
+  std::shared_ptr<const TokenTrie> trie_;               // Null until there is a grammar.
+  std::deque<std::shared_ptr<TokenGrammar>> grammars_;  // Last used first.
   MemoryWatch watch_;
   bool is_short_ = false;  // Of memory; warned of once.
 };

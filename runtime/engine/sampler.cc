@@ -2,7 +2,9 @@
 #include "runtime/engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "models/model.h"
@@ -24,6 +26,24 @@ uint32_t ArgMax(std::span<const float> logits) {
     }
   }
   return best;
+}
+
+/// Leaves what the mask allows, and gives the first of it.
+std::optional<uint32_t> Forbid(std::span<const uint64_t> mask, std::span<float> logits) {
+  std::optional<uint32_t> first;
+  for (size_t at = 0; at < logits.size(); at += 64) {
+    const uint64_t word = at / 64 < mask.size() ? mask[at / 64] : 0;
+    const std::span<float> part = logits.subspan(at, std::min<size_t>(64, logits.size() - at));
+    if (word != 0 && !first) first = static_cast<uint32_t>(at) + std::countr_zero(word);
+    if (word == 0) {
+      std::fill(part.begin(), part.end(), -INFINITY);
+    } else if (word != ~uint64_t{0}) {
+      for (size_t i = 0; i < part.size(); ++i) {
+        if ((word >> i & 1) == 0) part[i] = -INFINITY;
+      }
+    }
+  }
+  return first && *first < logits.size() ? first : std::nullopt;
 }
 
 /// The order of TopKOp.
@@ -58,13 +78,53 @@ bool Sampler::TopSuffices(std::span<const uint32_t> history) const {
   return k + Recent(history).size() <= kTopLogits;
 }
 
-uint32_t Sampler::Sample(std::span<float> logits, std::span<const uint32_t> history) {
+void Sampler::Penalize(std::span<float> logits, std::span<const uint32_t> history) const {
   for (uint32_t id : Recent(history)) {
     if (id < logits.size()) logits[id] = Penalized(logits[id]);
   }
+}
+
+uint32_t Sampler::Choose(std::span<const float> logits) {
   if (is_greedy()) return ArgMax(logits);
-  CollectCandidates(logits);
+  CollectCandidates(logits, options_.top_k == 0 ? logits.size() : options_.top_k, true);
   return candidates_.empty() ? ArgMax(logits) : Draw();
+}
+
+uint32_t Sampler::Sample(std::span<float> logits, std::span<const uint32_t> history) {
+  Penalize(logits, history);
+  return Choose(logits);
+}
+
+std::optional<uint32_t> Sampler::Sample(std::span<float> logits, std::span<const uint32_t> history,
+                                        TokenFilter* filter) {
+  Penalize(logits, history);
+  if (is_greedy()) {
+    const uint32_t id = ArgMax(logits);
+    if (logits[id] > -INFINITY && filter->Allows(id)) return id;
+  } else if (!filter->has_mask() && CollectAllowed(logits, filter)) {
+    return Draw();
+  }
+  const std::optional<uint32_t> allowed = Forbid(filter->Mask(), logits);
+  if (!allowed) return std::nullopt;
+  const uint32_t id = Choose(logits);
+  // Of logits that are not numbers none wins, and any that is allowed will do.
+  return logits[id] > -INFINITY ? id : *allowed;
+}
+
+bool Sampler::CollectAllowed(std::span<const float> logits, TokenFilter* filter) {
+  CollectCandidates(logits, kTopLogits, false);
+  const size_t most = options_.top_k == 0 ? logits.size() : options_.top_k;
+  const bool are_all = candidates_.size() == logits.size();
+  size_t kept = 0;
+  for (const TokenLogit& candidate : candidates_) {
+    if (kept == most || (kept > 0 && candidate.logit < Cutoff(candidates_[0].logit))) {
+      candidates_.resize(kept);
+      return true;  // No other could be one.
+    }
+    if (filter->Allows(candidate.id)) candidates_[kept++] = candidate;
+  }
+  candidates_.resize(kept);
+  return kept > 0 && (kept == most || are_all);
 }
 
 uint32_t Sampler::Sample(std::span<const TokenLogit> top, std::span<const uint32_t> history) {
@@ -102,17 +162,16 @@ float Sampler::Cutoff(float best) const {
   return best - kNegligible * std::max(1.0f, options_.temperature);
 }
 
-void Sampler::CollectCandidates(std::span<const float> logits) {
+void Sampler::CollectCandidates(std::span<const float> logits, size_t most, bool cuts) {
   candidates_.clear();
   const float best = logits[ArgMax(logits)];
   if (!(best > -INFINITY)) return;
-  const size_t most = options_.top_k == 0 ? logits.size() : options_.top_k;
   // A heap of the best so far, worst of them on top; most logits fail the first comparison.
-  float admit = Cutoff(best);
+  float admit = cuts ? Cutoff(best) : std::numeric_limits<float>::lowest();
   for (uint32_t i = 0; i < logits.size(); ++i) {
     if (!(logits[i] >= admit)) continue;
     candidates_.push_back({logits[i], i});
-    if (most == logits.size()) continue;
+    if (most >= logits.size()) continue;
     std::push_heap(candidates_.begin(), candidates_.end(), Likelier);
     if (candidates_.size() > most) {
       std::pop_heap(candidates_.begin(), candidates_.end(), Likelier);

@@ -5,15 +5,21 @@
 // same tokens from the same logits, whether the sampler sees all of them or, where that suffices,
 // the greatest alone.
 //
+// A grammar forbids tokens before anything else but the penalty. To find which takes longer than to
+// ask about a few, so the likeliest are asked about first; what is chosen is what would be chosen
+// with all others at minus infinity.
+//
 // Sources: top-p: Holtzman et al. 2019, arXiv 1904.09751; min-p: Nguyen et al. 2024, arXiv
 // 2407.01082; repetition penalty: Keskar et al. 2019, arXiv 1909.05858.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "runtime/grammar/token_filter.h"
 
 namespace cormorant {
 
@@ -41,6 +47,9 @@ class Sampler {
   /// The next token. `logits` are changed in place by the penalty; `history` is the session's
   /// tokens, oldest first. Logits that are not numbers never win.
   uint32_t Sample(std::span<float> logits, std::span<const uint32_t> history);
+  /// The next token that the filter allows; nothing where it allows none.
+  std::optional<uint32_t> Sample(std::span<float> logits, std::span<const uint32_t> history,
+                                 TokenFilter* filter);
   /// The same token from the kTopLogits greatest logits (models/model.h), or all where there are
   /// fewer, as TopKOp leaves them. Needs TopSuffices(history).
   uint32_t Sample(std::span<const TokenLogit> top, std::span<const uint32_t> history);
@@ -55,7 +64,12 @@ class Sampler {
   float Penalized(float logit) const;
   /// Logits below it do not matter beside `best`.
   float Cutoff(float best) const;
-  void CollectCandidates(std::span<const float> logits);
+  void Penalize(std::span<float> logits, std::span<const uint32_t> history) const;
+  /// The `most` greatest logits, none below Cutoff() where `cuts`.
+  void CollectCandidates(std::span<const float> logits, size_t most, bool cuts);
+  /// Whether the candidates are those allowed ones that a mask would leave.
+  bool CollectAllowed(std::span<const float> logits, TokenFilter* filter);
+  uint32_t Choose(std::span<const float> logits);
   void CutByProbability();
   uint32_t Draw();
 

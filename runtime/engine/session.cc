@@ -458,20 +458,50 @@ absl::Status Session::Score(std::span<const uint32_t> ids, OnLogits on_logits) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Draft> Session::Begin(const SamplerOptions& options, uint32_t tokens) {
-  CORM_RETURN_IF_ERROR(options.Validate());
-  Sampler sampler(options);
+std::unique_ptr<TokenFilter> Session::MakeFilter(const GenerateOptions& options) const {
+  if (options.grammar == nullptr) return nullptr;
+  const std::optional<uint32_t> last = LastToken();
+  return std::make_unique<TokenFilter>(engine_->GrammarFor(options.grammar),
+                                       !last || engine_->tokenizer()->is_cut_out(*last));
+}
+
+absl::StatusOr<std::optional<uint32_t>> Session::Choose(Sampler* sampler, TokenFilter* filter) {
+  std::optional<uint32_t> id;
+  if (filter != nullptr) {
+    id = sampler->Sample(logits_, tokens_, filter);
+    if (id) filter->Accept(*id);
+    CORM_RETURN_IF_ERROR(filter->status());
+  } else {
+    id = logits_.empty() ? sampler->Sample(top_, tokens_) : sampler->Sample(logits_, tokens_);
+  }
+  ForgetLogits();
+  if (id) {
+    pending_.push_back(*id);
+    tokens_.push_back(*id);
+  } else if (!filter->can_end()) {
+    return absl::FailedPreconditionError(
+        "no token of the vocabulary goes on as the grammar asks for; it has characters that this "
+        "model cannot write");
+  }
+  return id;
+}
+
+absl::StatusOr<Draft> Session::Begin(const GenerateOptions& options, uint32_t tokens) {
+  CORM_RETURN_IF_ERROR(options.sampler.Validate());
+  Sampler sampler(options.sampler);
+  const std::unique_ptr<TokenFilter> filter = MakeFilter(options);
   Draft draft;
   while (draft.ids.size() < tokens) {
     CORM_RETURN_IF_ERROR(ReadPending(WantLogits::kLast));
     if (logits_.empty()) return absl::FailedPreconditionError("there is nothing to go on from");
     draft.logits.push_back(logits_);
-    const uint32_t id = sampler.Sample(logits_, tokens_);  // Changes them.
-    draft.ids.push_back(id);
-    ForgetLogits();
-    pending_.push_back(id);
-    tokens_.push_back(id);
-    if (engine_->tokenizer()->is_end_of_generation(id)) break;
+    CORM_ASSIGN_OR_RETURN(const std::optional<uint32_t> id, Choose(&sampler, filter.get()));
+    if (!id) {
+      draft.logits.pop_back();
+      break;
+    }
+    draft.ids.push_back(*id);
+    if (engine_->tokenizer()->is_end_of_generation(*id)) break;
   }
   return draft;
 }
@@ -490,11 +520,14 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
     return stop(absl::IsCancelled(status) ? StopReason::kCancelled : StopReason::kCap, status);
   };
   Sampler sampler(options.sampler);
+  const std::unique_ptr<TokenFilter> filter = MakeFilter(options);
+  const bool may_end = !options.ignore_end || filter != nullptr;
   const Tokenizer& tokenizer = *engine_->tokenizer();
   Detokenizer detokenizer(tokenizer, LastToken());
   std::string text;
   for (bool is_last = false; !is_last;) {
-    const bool is_top_enough = shadow_ == nullptr && sampler.TopSuffices(tokens_);
+    const bool is_top_enough =
+        shadow_ == nullptr && filter == nullptr && sampler.TopSuffices(tokens_);
     const absl::Status read = ReadPending(is_top_enough ? WantLogits::kTop : WantLogits::kLast);
     if (!read.ok()) return failed(read);
     if (logits_.empty() && !(is_top_enough && !top_.empty())) {
@@ -502,13 +535,12 @@ absl::Status Session::Generate(const GenerateOptions& options, OnToken on_token,
                   absl::FailedPreconditionError(
                       "there is nothing to go on from; append tokens or a message first"));
     }
-    const uint32_t id =
-        logits_.empty() ? sampler.Sample(top_, tokens_) : sampler.Sample(logits_, tokens_);
-    ForgetLogits();
-    pending_.push_back(id);
-    tokens_.push_back(id);
+    const absl::StatusOr<std::optional<uint32_t>> chosen = Choose(&sampler, filter.get());
+    if (!chosen.ok()) return failed(chosen.status());
+    if (!chosen->has_value()) return stop(StopReason::kEnd, absl::OkStatus());
+    const uint32_t id = **chosen;
     text.clear();
-    if (!options.ignore_end && tokenizer.is_end_of_generation(id)) {
+    if (may_end && tokenizer.is_end_of_generation(id)) {
       detokenizer.Flush(&text);
       if (!text.empty()) on_token(id, text);
       return stop(StopReason::kEnd, absl::OkStatus());

@@ -62,7 +62,8 @@ struct SessionOptions {
 struct GenerateOptions {
   SamplerOptions sampler;
   uint64_t max_tokens = 0;  // 0: until the model ends its turn.
-  bool ignore_end = false;
+  bool ignore_end = false;  // Not with a grammar, which ends with the turn.
+  std::shared_ptr<const Grammar> grammar = nullptr;  // Of the answer; null: any text.
 };
 
 /// The beginning of an answer that is taken back.
@@ -128,7 +129,7 @@ class Session {
   absl::Status Generate(const GenerateOptions& options, OnToken on_token, GenerateResult* result);
   /// Begins an answer that is to be taken back: at most `tokens` tokens, as Generate() would give
   /// them. Hold() first, and Rewind() after, on an error too.
-  absl::StatusOr<Draft> Begin(const SamplerOptions& options, uint32_t tokens);
+  absl::StatusOr<Draft> Begin(const GenerateOptions& options, uint32_t tokens);
   /// The conversation has returned to what was dropped, by so many nats: the application is told,
   /// and less is dropped on its own account from now on.
   void Returned(double divergence);
@@ -239,6 +240,11 @@ class Session {
   absl::StatusOr<Recalled> ReadAgain(std::span<const uint32_t> question, Progress progress);
   /// Reads what was sampled but not yet read.
   absl::Status ReadPending(WantLogits want);
+  /// What an answer that goes on from here may be; null for anything.
+  std::unique_ptr<TokenFilter> MakeFilter(const GenerateOptions& options) const;
+  /// Samples from what is known of the logits, which is then forgotten, and adds the token to the
+  /// log. Nothing where the filter, which may be null, allows nothing and the text may end.
+  absl::StatusOr<std::optional<uint32_t>> Choose(Sampler* sampler, TokenFilter* filter);
   /// Remembers the logits after the last token of a request that has them.
   void KeepLogits(Request& request);
   void ForgetLogits();

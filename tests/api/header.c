@@ -12,5 +12,5 @@ int cormorant_defaults_from_c(void);
 int cormorant_defaults_from_c(void) {
   corm_generate_options options;
   corm_generate_options_init(&options);
-  return options.struct_size == sizeof(options) && options.top_k == 40u;
+  return options.struct_size == sizeof(options) && options.top_k == 40u && options.grammar == NULL;
 }

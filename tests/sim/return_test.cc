@@ -95,7 +95,7 @@ TEST_P(Returns, WhatIsReadUnderAHoldCanBeTakenBackUnderACap) {
   const SessionCache::Stats before = session->stats();
   const auto rows = RowsOf(*session);
   ASSERT_TRUE(Append(*session, Ids(50)).ok());
-  const absl::StatusOr<Draft> draft = session->Begin(SamplerOptions(), 20);
+  const absl::StatusOr<Draft> draft = session->Begin(GenerateOptions(), 20);
   ASSERT_TRUE(draft.ok()) << draft.status();
   EXPECT_GT(draft->ids.size(), 0u);
   EXPECT_EQ(draft->ids.size(), draft->logits.size());

@@ -79,7 +79,8 @@ Conversation::Conversation(const ConversationOptions& options, const OutputOptio
       talk_(!output.json     ? stdout
             : output.verbose ? stderr
                              : nullptr),
-      status_(!output.quiet && (output.verbose || (isatty(STDERR_FILENO) != 0 && !output.json))) {
+      status_(!output.quiet && (output.verbose || (isatty(STDERR_FILENO) != 0 && !output.json))),
+      grammar_(OpenGrammar(options.sampling)) {
   engine_ = OpenEngine(EngineFor(options_.cache, options_.engine), output_);
   start_ = std::chrono::steady_clock::now();
   session_ = OpenSession(engine_.get(), options_.cache);
@@ -171,7 +172,7 @@ Conversation::Next Conversation::Turn(const std::string& text) {
   }
   const uint64_t dropped_before = KvStats(session_.get()).evicted_forced;
   Check(corm_session_add_message(session_.get(), "user", text.c_str()));
-  const Answer answer = Reply(session_.get(), options_.sampling, {talk_, &output_});
+  const Answer answer = Reply(session_.get(), options_.sampling, {talk_, &output_, grammar_.get()});
   if (talk_ != nullptr) std::fputs("\n", talk_);
   ++turns_;
   generated_ += answer.result.generated_tokens;

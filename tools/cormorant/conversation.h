@@ -46,6 +46,7 @@ class Conversation {
   const bool echo_user_;
   FILE* const talk_;   // Where the conversation is printed; null: nowhere.
   const bool status_;  // Whether figures follow each turn.
+  const GrammarPtr grammar_;
   EnginePtr engine_;
   SessionPtr session_;
   uint64_t turns_ = 0;

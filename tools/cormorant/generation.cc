@@ -34,6 +34,7 @@ Answer Generate(GenerateCall call, corm_session* session, const SamplingOptions&
                 const Streaming& streaming) {
   corm_generate_options options = GenerateOptionsFor(sampling);
   options.on_prompt = &OnPrompt;
+  options.grammar = streaming.grammar;
   Stream stream{Progress(*streaming.output, "reading the prompt"), "", streaming.to};
   Answer answer;
   corm_generate_result_init(&answer.result);

@@ -20,6 +20,7 @@ struct Answer {
 struct Streaming {
   FILE* to = nullptr;  // Null: nowhere.
   const OutputOptions* output = nullptr;
+  const corm_grammar* grammar = nullptr;  // Of the answer; null: any text.
 };
 
 /// Answers the messages added to the session. Ctrl-C ends the answer, not the process.

@@ -37,11 +37,13 @@ struct HandleDeleter {
   void operator()(corm_engine* engine) const { corm_engine_destroy(engine); }
   void operator()(corm_session* session) const { corm_session_destroy(session); }
   void operator()(corm_tokenizer* tokenizer) const { corm_tokenizer_destroy(tokenizer); }
+  void operator()(corm_grammar* grammar) const { corm_grammar_destroy(grammar); }
   void operator()(char* text) const { corm_text_free(text); }
 };
 using EnginePtr = std::unique_ptr<corm_engine, HandleDeleter>;
 using SessionPtr = std::unique_ptr<corm_session, HandleDeleter>;
 using TokenizerPtr = std::unique_ptr<corm_tokenizer, HandleDeleter>;
+using GrammarPtr = std::unique_ptr<corm_grammar, HandleDeleter>;
 using TextPtr = std::unique_ptr<char, HandleDeleter>;
 
 }  // namespace cli

@@ -18,6 +18,7 @@ constexpr char kDeviceGroup[] = "Device and memory";
 constexpr char kCacheGroup[] = "Cache";
 constexpr char kRolloutGroup[] = "Rollout";
 constexpr char kSamplingGroup[] = "Sampling";
+constexpr char kGrammarGroup[] = "Grammar";
 constexpr char kOutputGroup[] = "Output";
 
 /// A row type, or two as "q8_0:q4_0".
@@ -308,6 +309,28 @@ void AddCacheOptions(CLI::App& command, CacheOptions& options) {
   AddRetentionOptions(command, options);
 }
 
+namespace {
+
+/// What an answer may be; one of them at most.
+void AddGrammarOptions(CLI::App& command, SamplingOptions& options) {
+  CLI::Option_group* const group = command.add_option_group(kGrammarGroup);
+  group->require_option(0, 1);
+  group->add_option("--grammar", options.grammar, "The answer matches this grammar, in GBNF")
+      ->type_name("GBNF");
+  group->add_option("--grammar-file", options.grammar_file, "The same, from a file; - is stdin")
+      ->type_name("FILE");
+  group
+      ->add_option("-j,--json-schema", options.json_schema,
+                   "The answer is JSON that is valid by this schema; {} is any JSON")
+      ->type_name("JSON");
+  group
+      ->add_option("--json-schema-file", options.json_schema_file,
+                   "The same, from a file; - is stdin")
+      ->type_name("FILE");
+}
+
+}  // namespace
+
 void AddSamplingOptions(CLI::App& command, SamplingOptions& options) {
   const auto add = [&command](const std::string& name, auto& value, const std::string& help) {
     return command.add_option(name, value, help)->capture_default_str()->group(kSamplingGroup);
@@ -325,6 +348,7 @@ void AddSamplingOptions(CLI::App& command, SamplingOptions& options) {
       "Divides positive logits of tokens seen lately; 1: off");
   add("--repeat-window", options.repetition_window, "Tokens that 'lately' means");
   add("--seed", options.seed, "Same seed, same text on the same device");
+  AddGrammarOptions(command, options);
 }
 
 corm_engine_options EngineOptionsFor(const EngineOptions& options) {
@@ -359,6 +383,22 @@ corm_generate_options GenerateOptionsFor(const SamplingOptions& options) {
   api.repetition_window = options.repetition_window;
   api.seed = options.seed;
   return api;
+}
+
+GrammarPtr OpenGrammar(const SamplingOptions& options) {
+  const auto text_of = [](const std::optional<std::string>& text,
+                          const std::optional<std::string>& file) {
+    return file ? std::optional(ReadFile(*file)) : text;
+  };
+  corm_grammar* grammar = nullptr;
+  corm_status status = CORM_OK;
+  if (const auto text = text_of(options.grammar, options.grammar_file)) {
+    status = corm_grammar_create_gbnf(text->c_str(), &grammar);
+  } else if (const auto schema = text_of(options.json_schema, options.json_schema_file)) {
+    status = corm_grammar_create_json_schema(schema->c_str(), &grammar);
+  }
+  if (status != CORM_OK) throw Failure(kBadUsage, corm_last_error());
+  return GrammarPtr(grammar);
 }
 
 EngineOptions EngineFor(const CacheOptions& cache, EngineOptions engine) {

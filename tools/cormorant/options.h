@@ -6,6 +6,7 @@
 // left to it, except where an early answer saves loading a model first.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,8 @@ struct SamplingOptions {
   float repetition_penalty = 1.0f;
   uint32_t repetition_window = 64;
   uint64_t seed = 0;
+  // What an answer may be: one of these, or nothing.
+  std::optional<std::string> grammar, grammar_file, json_schema, json_schema_file;
 };
 
 /// Bytes from "24M", "1.5G", "4096"; K M G are binary, an "iB" or "B" may follow. Throws
@@ -103,6 +106,8 @@ void AddSamplingOptions(CLI::App& command, SamplingOptions& options);
 /// The library's form. Pointers in it are into `options`.
 corm_engine_options EngineOptionsFor(const EngineOptions& options);
 corm_generate_options GenerateOptionsFor(const SamplingOptions& options);
+/// Null where there is none. Throws a Failure (bad usage) with the library's message.
+GrammarPtr OpenGrammar(const SamplingOptions& options);
 
 /// The engine's options with what the cache's policy needs. Throws a Failure (bad usage) for a
 /// policy that does not exist, before any model is loaded.

@@ -44,9 +44,11 @@ Answer RunRaw(corm_engine* engine, corm_session* session, const RunOptions& opti
 
 int Run(const RunOptions& options, const OutputOptions& output) {
   const std::string prompt = options.file.empty() ? options.prompt : ReadFile(options.file);
+  const GrammarPtr grammar = OpenGrammar(options.sampling);
   const EnginePtr engine = OpenEngine(EngineFor(options.cache, options.engine), output);
   const SessionPtr session = OpenSession(engine.get(), options.cache);
-  const Streaming streaming = {output.json ? (output.verbose ? stderr : nullptr) : stdout, &output};
+  const Streaming streaming = {output.json ? (output.verbose ? stderr : nullptr) : stdout, &output,
+                               grammar.get()};
   Answer answer;
   if (options.raw) {
     answer = RunRaw(engine.get(), session.get(), options, prompt, streaming);

@@ -70,6 +70,7 @@ CORM_API void corm_set_log(corm_log_fn fn, void* user, int level);
 typedef struct corm_engine corm_engine;
 typedef struct corm_session corm_session;
 typedef struct corm_tokenizer corm_tokenizer;
+typedef struct corm_grammar corm_grammar; /* See grammar.h. */
 
 /* Told how much of a long call is done; returns non-zero to cancel it (loading cannot be). */
 typedef int (*corm_progress_fn)(void* user, uint64_t done, uint64_t total);
@@ -376,6 +377,11 @@ typedef struct corm_generate_options {
   uint64_t seed;              /* Same seed, same text on the same device. Default 0. */
   int ignore_end;             /* Non-zero: goes on past the model's end of turn. */
   corm_progress_fn on_prompt; /* Progress over prompt tokens; may be NULL. */
+  /* What the answer matches; where max_tokens or a callback ends it, it is the beginning of such
+   * a text. NULL (default): any text. The turn ends where the grammar may, whatever ignore_end
+   * says. CORM_FAILED_PRECONDITION where no token goes on, CORM_RESOURCE_EXHAUSTED where the text
+   * can be read in too many ways. */
+  const corm_grammar* grammar;
 } corm_generate_options;
 CORM_API void corm_generate_options_init(corm_generate_options* options);
 
@@ -513,6 +519,8 @@ CORM_API corm_status corm_policies(char** json);
 }
 #endif
 
+/* What an answer may be. */
+#include "cormorant/grammar.h"
 /* What stays whatever happens, what is erased, and what was dropped. */
 #include "cormorant/retention.h"
 
