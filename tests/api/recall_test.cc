@@ -158,16 +158,10 @@ TEST_F(ApiReturns, AnAnswerThatNeedsWhatWasDroppedIsTold) {
   options.kv_cap_bytes = 6000000;
   OpenSession(CORM_RECALL_COMPARED, 1 << 30);
   EXPECT_GT(Stats().evicted_total, 0u);
+  const uint64_t before = Stats().tokens;
   std::string answer;
   events.clear();
-  corm_generate_result result = Reply("What is the capital of France?", &answer);
-  EXPECT_THAT(answer, ::testing::HasSubstr("Paris"));
-  EXPECT_EQ(result.returned, 0);
-  EXPECT_LT(result.draft_divergence, 0.06);
-  EXPECT_EQ(events, (std::vector<int32_t>{CORM_EVENT_RECALLED}));
-  const uint64_t before = Stats().tokens;
-  events.clear();
-  result = Reply("What is the locker number?", &answer);
+  corm_generate_result result = Reply("What is the locker number?", &answer);
   EXPECT_THAT(answer, ::testing::HasSubstr("73563"));
   EXPECT_EQ(result.returned, 1);
   EXPECT_GE(result.draft_divergence, 0.06);
@@ -177,6 +171,12 @@ TEST_F(ApiReturns, AnAnswerThatNeedsWhatWasDroppedIsTold) {
   EXPECT_EQ(Stats().tokens, before + result.prompt_tokens + result.generated_tokens + 1)
       << "the draft is gone; the token that ends the turn is not counted";
   EXPECT_EQ(Stats().frozen, 0) << "under a cap rows leave for room only";
+  events.clear();
+  result = Reply("What is the capital of France?", &answer);
+  EXPECT_THAT(answer, ::testing::HasSubstr("Paris"));
+  EXPECT_EQ(result.returned, 0);
+  EXPECT_LT(result.draft_divergence, 0.06);
+  EXPECT_EQ(events, (std::vector<int32_t>{CORM_EVENT_RECALLED}));
   EXPECT_LE(Memory().kv_peak, Memory().kv_cap);
 }
 
