@@ -44,15 +44,7 @@ uint32_t TileQueries(uint32_t head_dim) {
 absl::string_view WhyUnsupported(const Op& op) {
   const auto* attend = std::get_if<AttendOp>(&op);
   if (attend != nullptr && attend->q.shape[2] > 256) return "heads of more than 256 dimensions";
-  const auto* embed = std::get_if<EmbedOp>(&op);
-  const auto* matmul = std::get_if<MatMulOp>(&op);
-  const Tensor* weight = embed != nullptr    ? &embed->table
-                         : matmul != nullptr ? &matmul->w
-                                             : nullptr;
-  if (weight != nullptr && !IsTiled(weight->dtype)) {
-    return "weights other than f32, f16, bf16, q8_0, q4_0 and q4_1";
-  }
-  return "";
+  return WhyNotTiled(op);
 }
 
 CacheArguments LaunchBuilder::Cache(uint32_t layer) const {

@@ -31,13 +31,13 @@ std::array<Part, 6> PartsOf(const KvPageLayout& layout) {
           Part{layout.last_important, 4, 1}};
 }
 
-uint32_t PositionOf(const KvPageLayout& layout, std::span<const std::byte> page, uint32_t row) {
-  uint32_t position;
-  std::memcpy(&position, &page[layout.positions + row * 4], sizeof(position));
-  return position;
-}
-
 }  // namespace
+
+uint32_t WordOf(std::span<const std::byte> page, uint32_t part, uint32_t row) {
+  uint32_t word;
+  std::memcpy(&word, &page[part + row * sizeof(word)], sizeof(word));
+  return word;
+}
 
 void CopyRow(const KvPageLayout& layout, std::span<const std::byte> from, uint32_t a,
              std::span<std::byte> to, uint32_t b) {
@@ -75,7 +75,7 @@ HostRows::HostRows(const KvGeometry& geometry, const Limits& limits)
       retained_(geometry.heads()) {}
 
 void HostRows::Add(uint32_t head, std::span<const std::byte> page, uint32_t row, double since) {
-  const bool is_kept = retained_[head].Contains(PositionOf(layout_, page, row));
+  const bool is_kept = retained_[head].Contains(WordOf(page, layout_.positions, row));
   Queues& queues = is_kept ? kept_ : passing_;
   Queue& queue = queues.heads[head];
   if (queue.pages.empty() || queue.pages.back().rows == kPageRows) {
@@ -163,7 +163,7 @@ std::vector<uint32_t> HostRows::Positions(uint32_t head) const {
   for (const Queues* queues : {&passing_, &kept_}) {
     for (const Page& page : queues->heads[head].pages) {
       for (uint32_t row = 0; row < page.rows; ++row) {
-        positions.push_back(PositionOf(layout_, page.bytes, row));
+        positions.push_back(WordOf(page.bytes, layout_.positions, row));
       }
     }
   }
@@ -184,7 +184,7 @@ HostRows::Drained HostRows::Drain() {
       }
     }
     const auto position = [&](uint32_t slot) {
-      return PositionOf(layout_, head.pages[slot / kPageRows].bytes, slot % kPageRows);
+      return WordOf(head.pages[slot / kPageRows].bytes, layout_.positions, slot % kPageRows);
     };
     std::sort(head.order.begin(), head.order.end(),
               [&](uint32_t a, uint32_t b) { return position(a) < position(b); });
@@ -205,7 +205,7 @@ void HostRows::Drained::Only(const TokenRanges& positions) {
   for (Head& head : heads_) {
     const auto is_wanted = [&](uint32_t slot) {
       const Page& page = head.pages[slot / kPageRows];
-      return positions.Contains(PositionOf(layout_, page.bytes, slot % kPageRows));
+      return positions.Contains(WordOf(page.bytes, layout_.positions, slot % kPageRows));
     };
     const auto end = std::stable_partition(head.order.begin() + head.next,
                                            head.order.begin() + head.end, is_wanted);

@@ -19,6 +19,9 @@
 
 namespace cormorant {
 
+/// The word of a row in a part of a page that has one of each: positions, or last_important.
+uint32_t WordOf(std::span<const std::byte> page, uint32_t part, uint32_t row);
+
 /// Row b of page `to` becomes row a of page `from`, byte for byte.
 void CopyRow(const KvPageLayout& layout, std::span<const std::byte> from, uint32_t a,
              std::span<std::byte> to, uint32_t b);

@@ -130,9 +130,11 @@ class SessionCache {
   /// From here on BringBack() goes through the copies there are now.
   void BeginLook();
   /// Brings the next copies to the device, at most `rows` of each head, fewer where there is not
-  /// room for so many, with room left for a probe of `probe` rows. Returns how many copies the
-  /// head with most of them has left, or nothing when there were none to bring.
-  absl::StatusOr<std::optional<uint32_t>> BringBack(uint32_t rows, uint32_t probe);
+  /// room for so many, with room left for a probe of `probe` rows; they are important until `lead`
+  /// steps past the clock at least, or as they were. Returns how many copies the head with most of
+  /// them has left, or nothing when there were none to bring.
+  absl::StatusOr<std::optional<uint32_t>> BringBack(uint32_t rows, uint32_t probe,
+                                                    uint32_t lead = 0);
   /// What a probe found among the rows that were brought last.
   struct Found {
     uint64_t rows = 0;        // That it gave their share of attention.
@@ -233,8 +235,6 @@ class SessionCache {
   absl::Status DropRows(Part& part, const Drop& drop);
   /// Copies the rows that a compaction dropped, while their slots still hold them.
   absl::Status CopyDropped(Part& part, std::span<const uint32_t> evict);
-  /// `lead`: steps past the clock until which the rows are important at least.
-  absl::StatusOr<std::optional<uint32_t>> BringBack(uint32_t rows, uint32_t probe, uint32_t lead);
   absl::Status BringBack(Part& part, uint32_t rows, uint32_t probe, uint32_t lead);
   /// Positions around those where the look found most, few enough to leave room for the rest.
   TokenRanges AroundFound() const;

@@ -111,10 +111,6 @@ absl::Status SessionCache::BringBackAround(uint32_t probe) {
   }
 }
 
-absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, uint32_t probe) {
-  return BringBack(rows, probe, 0);
-}
-
 absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, uint32_t probe,
                                                                 uint32_t lead) {
   std::optional<uint32_t> left;
@@ -133,7 +129,7 @@ absl::StatusOr<std::optional<uint32_t>> SessionCache::BringBack(uint32_t rows, u
 
 absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe, uint32_t lead) {
   KvSequence& kv = part.kv;
-  const uint64_t marks_at = KvPageLayout(part.store->binding().geometry).last_important;
+  const uint32_t marks_at = KvPageLayout(part.store->binding().geometry).last_important;
   std::vector<uint32_t> more(kv.heads());
   for (uint32_t h = 0; h < kv.heads(); ++h) more[h] = std::min(rows, part.look->left(h));
   const uint32_t page_limit = PageLimit(part);
@@ -147,11 +143,9 @@ absl::Status SessionCache::BringBack(Part& part, uint32_t rows, uint32_t probe, 
       if (slot == first) CORM_RETURN_IF_ERROR(part.store->ReadPage(id, page));
       part.look->Take(h, page, slot % kPageRows);
       if (lead > 0) {
-        std::byte* const at = &page[marks_at + slot % kPageRows * 4];
-        uint32_t mark;
-        std::memcpy(&mark, at, sizeof(mark));
-        mark = std::max(mark, clock_ + lead);  // kPinned is the greatest.
-        std::memcpy(at, &mark, sizeof(mark));
+        const uint32_t row = slot % kPageRows;  // kPinned is the greatest of marks.
+        const uint32_t mark = std::max(WordOf(page, marks_at, row), clock_ + lead);
+        std::memcpy(&page[marks_at + row * sizeof(mark)], &mark, sizeof(mark));
       }
       if (slot + 1 == end || (slot + 1) % kPageRows == 0) {
         CORM_RETURN_IF_ERROR(part.store->WritePage(id, page));
@@ -178,15 +172,13 @@ absl::StatusOr<SessionCache::Found> SessionCache::FoundByProbe() {
         if (slot == first || slot % kPageRows == 0) {
           CORM_RETURN_IF_ERROR(part->store->ReadPage(part->kv.pages(h)[slot / kPageRows], page));
         }
-        uint32_t mark, position;
-        std::memcpy(&mark, &page[layout.last_important + slot % kPageRows * 4], sizeof(mark));
-        std::memcpy(&position, &page[layout.positions + slot % kPageRows * 4], sizeof(position));
+        const uint32_t mark = WordOf(page, layout.last_important, slot % kPageRows);
         if (mark < clock_ || mark == kPinned) continue;
         ++found.rows;
         const double lead = mark - clock_;
         const double of_row =
             rules_.importance_scale / t * std::exp2(rules_.reach == 0 ? 0 : lead / rules_.reach);
-        found_[position] += of_row;
+        found_[WordOf(page, layout.positions, slot % kPageRows)] += of_row;
         share += of_row;
       }
       found.share_sum += share;

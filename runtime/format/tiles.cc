@@ -78,6 +78,16 @@ bool IsTiled(DType dtype) {
   }
 }
 
+absl::string_view WhyNotTiled(const Op& op) {
+  const auto* embed = std::get_if<EmbedOp>(&op);
+  const auto* matmul = std::get_if<MatMulOp>(&op);
+  const Tensor* weight = embed != nullptr    ? &embed->table
+                         : matmul != nullptr ? &matmul->w
+                                             : nullptr;
+  if (weight == nullptr || IsTiled(weight->dtype)) return "";
+  return "weights other than f32, f16, bf16, q8_0, q4_0 and q4_1";
+}
+
 TiledShape::TiledShape(DType type, uint32_t rows_of, uint32_t columns_of)
     : dtype(type),
       rows(rows_of),

@@ -9,7 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "runtime/ops/dtype.h"
+#include "absl/strings/string_view.h"
+#include "runtime/ops/ops.h"
 
 namespace cormorant {
 
@@ -17,6 +18,8 @@ constexpr uint32_t kTileSide = 32;
 
 /// Whether there are tiles of the type.
 bool IsTiled(DType dtype);
+/// Which weights an op would have to have, as a backend of tiles alone says it; empty where it has.
+absl::string_view WhyNotTiled(const Op& op);
 
 struct TiledShape {
   TiledShape(DType type, uint32_t rows_of, uint32_t columns_of);

@@ -9,14 +9,13 @@ has to find out once is known. The cost of a round is the time of a token under 
 without, less 1; printed are medians over rounds, with the least and the greatest, and the same of
 the first turns.
 """
-import argparse
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from side_by_side import ROOT
+from side_by_side import bench_parser, cost_text
 
 SCHEMA = {"type": "array", "minItems": 40, "items": {"type": "object", "properties": {
     "name": {"type": "string"}, "age": {"type": "integer", "minimum": 0, "maximum": 120},
@@ -26,15 +25,10 @@ QUESTION = "Tell a very long story about a village and the ten people who live i
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser = bench_parser(__doc__, rounds=7)
     add = parser.add_argument
-    add("-m", "--model", required=True)
-    add("--cormorant", default=f"{ROOT}/build/bin/cormorant")
-    add("--backend", default="cpu")
-    add("--threads", type=int, default=2)
     add("--tokens", type=int, default=200)
     add("--temp", type=float, default=0.0)
-    add("--rounds", type=int, default=7)
     add("--schema", default=json.dumps(SCHEMA))
     return parser.parse_args()
 
@@ -68,8 +62,7 @@ def main():
             costs.append(bound[1] / free[1] - 1)
     print(f"any text: {statistics.median(plain) * 1e3:.2f} ms a token")
     for name, values in (("known", costs), ("first answer", first)):
-        print(f"{name}: {statistics.median(values):+.1%} ({min(values):+.1%} to "
-              f"{max(values):+.1%})")
+        print(f"{name}: {cost_text(values)}")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ policy, as many rows in the cache as the policy leaves; with the policy under a 
 reached; with the policy, rows leaving all the time. The cost of a round is the time of a token over
 that without policy, less 1; printed are medians over rounds, with the least and the greatest.
 """
-import argparse
 import statistics
 import sys
 
-from side_by_side import ROOT, f16_bytes_a_token, run
+from side_by_side import bench_parser, cost_text, f16_bytes_a_token, run
 
 
 def bench(options, depth, extra):
@@ -29,18 +28,13 @@ def bench(options, depth, extra):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser = bench_parser(__doc__, rounds=7)
     add = parser.add_argument
-    add("-m", "--model", required=True)
-    add("--cormorant", default=f"{ROOT}/build/bin/cormorant")
-    add("--backend", default="cpu")
     add("--policy", default="corm")
     add("--kv-type", default="q8_0")
     add("--depth", type=int, default=8000)
     add("--cap-share", type=float, default=0.25, help="of the bytes of all rows as f16")
     add("--generate", type=int, default=128)
-    add("--rounds", type=int, default=7)
-    add("--threads", type=int, default=2)
     return parser.parse_args()
 
 
@@ -61,8 +55,7 @@ def main():
           f"{options.threads} threads, {options.rounds} rounds\n")
     print("| | tok/s | cost of the policy |\n|---|---|---|")
     for name, values in rates.items():
-        costs = sorted(none / rate - 1 for none, rate in zip(rates["none"], values))
-        cost = f"{statistics.median(costs):+.1%} ({costs[0]:+.1%} to {costs[-1]:+.1%})"
+        cost = cost_text([none / rate - 1 for none, rate in zip(rates["none"], values)])
         print(f"| {name} | {statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f}) "
               f"| {'' if name == 'none' else cost} |")
 

@@ -56,16 +56,27 @@ def f16_bytes_a_token(options):
     return json.loads(done.stdout)["kv_bytes_per_token"]
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+def bench_parser(about, rounds):
+    """The arguments that every benchmark in rounds takes; `about`: its docstring."""
+    parser = argparse.ArgumentParser(description=about.split("\n\n", maxsplit=1)[0])
     parser.add_argument("-m", "--model", required=True)
-    parser.add_argument("--peer", help="llama-bench, built native")
     parser.add_argument("--cormorant", default=f"{ROOT}/build/bin/cormorant")
     parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+def cost_text(costs):
+    """Median, least and greatest of what something costs in each round, as shares."""
+    return f"{statistics.median(costs):+.1%} ({min(costs):+.1%} to {max(costs):+.1%})"
+
+
+def parse_arguments():
+    parser = bench_parser(__doc__, rounds=5)
+    parser.add_argument("--peer", help="llama-bench, built native")
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generate", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--depth", type=int, default=8000)
     parser.add_argument("--cap-share", type=float, default=0.25)
     parser.add_argument("--json", metavar="FILE", help="all figures of all rounds")
